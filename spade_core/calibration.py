@@ -1,0 +1,111 @@
+"""Thresholds from normal footage alone: no anomaly is ever needed, or used, to set one.
+
+The gallery's own frames cannot serve (each is its own nearest neighbour), so a contiguous part of the normal footage is
+held out of the gallery and scored against it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spade_core.errors import CalibrationError, GalleryCorrupt
+
+MIN_HELD_OUT = 20
+"""Fewer held-out frames than this say nothing about a tail."""
+
+TAIL_FRACTION = 0.1
+"""Part of the held-out frames that the tail is fitted to: enough of them to average, few enough to be a tail."""
+
+LEAST_SCALE = 0.02
+"""The tail's scale is at least this part of ``u``: footage without any change would else give a threshold of no width."""
+
+GROW_QUANTILE = 0.995
+"""A mask reaches as far as pixels score higher than this part of all normal pixels ..."""
+
+GROW_FLOOR = 0.5
+"""... but never below this part of the threshold: the edge of an object blurred by the Gaussian lies at half its height."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a scene's normal footage says about its scores. Scores are squared L2 distances (eq. 3, smoothed)."""
+
+    threshold: float  # a frame whose highest pixel score is above this is anomalous
+    grow_threshold: float  # a mask reaches as far as this score; <= threshold
+    exceedance: float  # the part of normal frames that was asked to lie above the threshold
+    held_out: int  # frames it was set from
+    median: float  # of the held-out frames' scores
+    highest: float  # of the held-out frames' scores
+    parameters: Mapping[str, Any]  # of the scorer that made the scores: a threshold is good for that one only
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Calibration:
+        """Inverse of :meth:`to_json`. Raises GalleryCorrupt where a field is missing or of the wrong kind."""
+        try:
+            return cls(
+                threshold=float(data["threshold"]),
+                grow_threshold=float(data["grow_threshold"]),
+                exceedance=float(data["exceedance"]),
+                held_out=int(data["held_out"]),
+                median=float(data["median"]),
+                highest=float(data["highest"]),
+                parameters=dict(data["parameters"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise GalleryCorrupt(f"calibration is not well formed: {type(error).__name__}: {error}") from None
+
+
+def calibrate(
+    frame_scores: NDArray[np.floating],
+    pixel_quantiles: NDArray[np.floating],
+    *,
+    exceedance: float,
+    parameters: Mapping[str, Any],
+) -> Calibration:
+    """Sets the thresholds so that the wanted part of normal frames lies above.
+
+    A part such as 1 in 1,000 can't be counted in a few hundred held-out frames, so it is extrapolated: above its 90 %
+    quantile ``u`` the distribution's tail is taken as exponential (peaks over threshold with shape 0), with the mean excess
+    as its scale. It assumes that the held-out footage shows what is normal at that hour, and a tail no heavier than that.
+
+    Args:
+        frame_scores: (M,) highest pixel score of each held-out frame.
+        pixel_quantiles: (M,) each frame's own ``GROW_QUANTILE`` quantile of pixel scores.
+        exceedance: wanted part of normal frames above the threshold, in (0, TAIL_FRACTION).
+        parameters: of the scorer.
+
+    Raises:
+        CalibrationError: fewer than ``MIN_HELD_OUT`` frames, or scores that are not finite.
+    """
+    if not 0 < exceedance < TAIL_FRACTION:
+        raise CalibrationError(f"exceedance = {exceedance}: must be above 0 and below {TAIL_FRACTION}")
+    if len(frame_scores) < MIN_HELD_OUT:
+        raise CalibrationError(
+            f"{len(frame_scores)} held-out normal frame(s); at least {MIN_HELD_OUT} are needed to set a threshold: "
+            "enroll longer footage, at a higher rate, or hold out a larger part"
+        )
+    if not (np.isfinite(frame_scores).all() and np.isfinite(pixel_quantiles).all()):
+        raise CalibrationError("scores of the held-out frames are not finite: the features or the gallery are damaged")
+    start = float(np.quantile(frame_scores, 1 - TAIL_FRACTION))
+    scale = max(float((frame_scores[frame_scores >= start] - start).mean()), LEAST_SCALE * start)
+    threshold = start + scale * math.log(TAIL_FRACTION / exceedance)
+    grow = min(threshold, max(GROW_FLOOR * threshold, float(np.mean(pixel_quantiles))))
+    return Calibration(
+        threshold=threshold,
+        grow_threshold=grow,
+        exceedance=exceedance,
+        held_out=len(frame_scores),
+        median=float(np.median(frame_scores)),
+        highest=float(frame_scores.max()),
+        parameters=dict(parameters),
+    )

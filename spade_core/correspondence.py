@@ -1,0 +1,74 @@
+"""Stage 2 of SPADE: deep pyramid correspondences (section 3.3 and 3.4 of the paper), on torch tensors of any device.
+
+Letters: C channels of all levels together, P locations of the finest map (H * W), K retrieved frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch.nn.functional import interpolate
+
+from spade_core.errors import InputError
+
+BLOCK = 1024
+"""Query locations matched at once: the distance block (1024 x 4096 float32 = 16 MB) bounds memory, not speed."""
+
+
+def concatenated_pyramid(levels: Sequence[torch.Tensor]) -> torch.Tensor:
+    """F(x, p) of the paper: the feature of every location, all levels concatenated with equal weights.
+
+    Coarser levels are upsampled bilinearly to the finest one.
+
+    Args:
+        levels: (C_l, H_l, W_l) float tensors of one frame, finest first.
+
+    Returns:
+        (P, C) float32, row-major over the finest map.
+    """
+    if not levels:
+        raise InputError("a pyramid needs at least one level")
+    size = levels[0].shape[1:]
+    maps = [levels[0].float()]
+    for level in levels[1:]:
+        maps.append(interpolate(level.float()[None], size=size, mode="bilinear", align_corners=False)[0])
+    return torch.cat(maps).flatten(1).T.contiguous()
+
+
+def pixel_scores(query: torch.Tensor, references: Iterable[torch.Tensor], *, kappa: int = 1) -> torch.Tensor:
+    """Eq. 3: each location's mean squared L2 distance to its kappa nearest features among all locations of all K frames.
+
+    The frames are streamed, so memory does not grow with K. Neighbours are found by the expanded square
+    (one matrix product), then their distances are computed again from the differences themselves, because the expansion
+    cancels badly in float32 where a match is close.
+
+    Args:
+        query: (P, C) float32, from :func:`concatenated_pyramid`.
+        references: K tensors (P', C) float32 on the same device, one per retrieved frame.
+        kappa: neighbours averaged, from 1 to P'.
+
+    Returns:
+        (P,) float32 squared L2 distances.
+    """
+    best: torch.Tensor | None = None
+    for reference in references:
+        if reference.shape[1] != query.shape[1]:
+            raise InputError(f"query has {query.shape[1]} channels, a gallery frame {reference.shape[1]}")
+        if not 1 <= kappa <= len(reference):
+            raise InputError(f"kappa = {kappa}: a frame has {len(reference)} locations, so kappa must be 1..{len(reference)}")
+        distances = torch.cat([_nearest(block, reference, kappa) for block in torch.split(query, BLOCK)])
+        if best is not None:
+            distances = torch.cat([best, distances], dim=1).topk(kappa, dim=1, largest=False).values
+        best = distances
+    if best is None:
+        raise InputError("no gallery frame to compare with")
+    return best.mean(dim=1)
+
+
+def _nearest(block: torch.Tensor, reference: torch.Tensor, kappa: int) -> torch.Tensor:
+    """(Q, kappa) squared distances of each row of ``block`` to its nearest rows of ``reference``."""
+    # |q|^2 is the same for all candidates of a row, so it does not change which are nearest.
+    ranking = torch.addmm(reference.square().sum(dim=1), block, reference.T, alpha=-2.0)
+    indices = ranking.argmin(dim=1, keepdim=True) if kappa == 1 else ranking.topk(kappa, dim=1, largest=False).indices
+    return torch.stack([(block - reference[column]).square().sum(dim=1) for column in indices.T], dim=1)

@@ -1,0 +1,60 @@
+"""Stage 1 of SPADE: retrieval of the K nearest normal frames by their pooled features (section 3.2 of the paper)."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from spade_core.errors import InputError
+
+
+class NearestFrames:
+    """Exact nearest-neighbour index over the pooled features of a gallery.
+
+    Args:
+        pooled: (N, D) float32, one row per gallery frame.
+
+    Raises:
+        InputError: no rows, or not a finite (N, D) float32 matrix.
+    """
+
+    def __init__(self, pooled: NDArray[np.float32]) -> None:
+        if pooled.ndim != 2 or pooled.dtype != np.float32 or len(pooled) == 0:
+            raise InputError(f"pooled features must be (N, D) float32 with N > 0, got {pooled.shape} {pooled.dtype}")
+        if not np.isfinite(pooled).all():
+            raise InputError("pooled features hold values that are not finite")
+        self._index = faiss.IndexFlatL2(pooled.shape[1])
+        self._index.add(np.ascontiguousarray(pooled))
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The K nearest gallery frames of each query, nearest first.
+
+        Args:
+            queries: (B, D) float32.
+            k: K, from 1 to the number of gallery frames.
+
+        Returns:
+            Squared L2 distances (B, K) float32 and gallery indices (B, K) int64.
+        """
+        if not 1 <= k <= len(self):
+            raise InputError(f"K = {k}: the gallery holds {len(self)} frame(s), so K must be 1..{len(self)}")
+        if queries.ndim != 2 or queries.shape[1] != self._index.d:
+            raise InputError(f"queries have shape {queries.shape}; this gallery needs (B, {self._index.d})")
+        distances, indices = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), k)
+        return distances, indices
+
+
+def image_score(distances: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Eq. 2: the mean squared L2 distance to the K nearest normal frames.
+
+    Args:
+        distances: (B, K) float32 squared L2 distances, from :meth:`NearestFrames.search`.
+
+    Returns:
+        (B,) float32.
+    """
+    return np.asarray(distances.mean(axis=1), dtype=np.float32)

@@ -1,0 +1,106 @@
+"""From scored frames to committed alerts, for one camera: policy, regions, pictures, outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from spade_core.regions import mask_regions
+from stream.engine import Scored
+from stream.messages import Alert, Evidence, FramePacket, Neighbour, Phase, Region
+from stream.overlay import evidence
+from stream.policy import AlertPolicy, Decision, Observation, PolicySettings
+
+Commit = Callable[[Alert, Evidence], Alert]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shown:
+    """A frame that may yet be shown: all that an alert message needs of it."""
+
+    packet: FramePacket
+    scored: Scored
+
+
+class CameraAlerts:
+    """The alerts of one camera.
+
+    Args:
+        camera: id.
+        scene: name.
+        settings: of the policy.
+        commit: stores an alert with its pictures; the alert is real when it returns.
+    """
+
+    def __init__(self, camera: str, scene: str, settings: PolicySettings, *, commit: Commit) -> None:
+        self._camera, self._scene, self._commit = camera, scene, commit
+        self._policy = AlertPolicy(camera, settings)
+        self._peak: _Shown | None = None  # of the excursion that is going on
+        self._last: FramePacket | None = None
+        self.open_alert: str | None = None
+
+    def observe(self, packet: FramePacket, scored: Scored) -> list[Alert]:
+        """Takes the next scored frame; returns what was committed because of it.
+
+        A new segment (clip) ends what was open: the next clip shows another time.
+        """
+        alerts = self.finish() if self._last is not None and self._last.segment != packet.segment else []
+        shown = _Shown(packet, scored)
+        observation = Observation(
+            packet.frame_time, packet.seq, scored.score.score, scored.scene.calibration.threshold
+        )
+        decisions = self._policy.observe(observation)
+        alerts += [self._publish(decision, shown) for decision in decisions]
+        if self._policy.is_peak:  # after publishing: where time ran backwards, an old alert ends with its old peak
+            self._peak = shown
+        self._last = packet
+        return alerts
+
+    def finish(self) -> list[Alert]:
+        """The source is at its end, or the worker drains: an open alert ends."""
+        if self._last is None:
+            return []
+        alerts = [self._publish(decision, None) for decision in self._policy.finish(self._last.frame_time)]
+        self._last = self._peak = None
+        return alerts
+
+    def _publish(self, decision: Decision, current: _Shown | None) -> Alert:
+        shown = self._peak if decision.phase is Phase.END or current is None else current
+        if shown is None:
+            raise RuntimeError(f"camera {self._camera}: the policy ends an alert whose peak was never seen")
+        self.open_alert = None if decision.phase is Phase.END else decision.alert_id
+        calibration, score = shown.scored.scene.calibration, shown.scored.score
+        mask, found = mask_regions(
+            score.pixel_scores,
+            size=shown.packet.source_size,
+            threshold=min(calibration.threshold, score.score),  # an update may show a frame between release and threshold
+            grow_threshold=min(calibration.grow_threshold, score.score),
+        )
+        regions = tuple(Region(r.bbox, r.polygon, r.area, r.peak) for r in found)
+        strength = score.score / calibration.threshold
+        caption = f"{self._camera}  {decision.phase}  {strength:.2f} x threshold"
+        pictures = evidence(shown.packet.view, mask, regions, caption=caption)
+        return self._commit(self._alert(decision, shown, regions), pictures)
+
+    def _alert(self, decision: Decision, shown: _Shown, regions: tuple[Region, ...]) -> Alert:
+        gallery = shown.scored.scene.gallery
+        neighbours = tuple(
+            Neighbour(index, distance, gallery.frames[index].source, gallery.frames[index].media_time)
+            for index, distance in shown.scored.score.neighbours
+        )
+        return Alert(
+            seq=0,
+            alert_id=decision.alert_id,
+            phase=decision.phase,
+            camera=self._camera,
+            scene=self._scene,
+            segment=shown.packet.segment,
+            started_at=decision.started_at,
+            ended_at=decision.until if decision.phase is Phase.END else None,
+            frame_time=shown.packet.frame_time,
+            frame_seq=shown.packet.seq,
+            score=shown.scored.score.score,
+            threshold=shown.scored.scene.calibration.threshold,
+            regions=regions,
+            neighbours=neighbours,
+        )

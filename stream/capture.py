@@ -1,0 +1,198 @@
+"""The capture thread of a reader: keeps a source open, samples it, and leaves frames in the mailbox.
+
+A live camera that fails is opened again for ever, with growing pauses, and every change is reported; a file is read once.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from stream.errors import SourceCorrupt, SourceError, SourceStalled, SourceUnauthorized
+from stream.mailbox import Captured, Mailbox
+from stream.messages import CameraState, Mode
+from stream.sources.base import Source, SourceFrame
+
+RETRY_FIRST = 1.0
+"""Seconds before the first attempt to reopen a camera; doubled with every failure."""
+
+RETRY_MOST = 60.0
+"""Longest pause between attempts, s. Also the pause after refused credentials: cameras lock out who guesses faster."""
+
+RETRY_JITTER = 0.2
+"""Pauses vary by this part, so that a hundred cameras behind one switch do not come back in the same instant."""
+
+CLOCK_SLIP = 1.0
+"""Seconds by which a live camera's clock may drift from the wall clock before its times are anchored anew."""
+
+_STATE_OF: dict[type[SourceError], CameraState] = {
+    SourceUnauthorized: CameraState.AUTH_FAILED,
+    SourceStalled: CameraState.STALLED,
+    SourceCorrupt: CameraState.CORRUPT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Where time comes from."""
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+
+
+class RateSampler:
+    """Keeps frames at a rate by their media time; one rule for live and replay, so that both score the same frames.
+
+    Args:
+        fps: frames a second to keep; None keeps every frame.
+    """
+
+    def __init__(self, fps: float | None) -> None:
+        self._interval = None if fps is None else 1.0 / fps
+        self._due: float | None = None
+
+    def keep(self, media_time: float) -> bool:
+        """Whether the frame at this time is kept."""
+        if self._interval is None:
+            return True
+        # Half a millisecond of slack: 0.3 s is 0.30000000000000004 in one clock and 0.3 in another.
+        if self._due is not None and media_time < self._due - 5e-4:
+            return False
+        start = media_time if self._due is None else self._due
+        self._due = max(start + self._interval, media_time + self._interval / 2)
+        return True
+
+
+class Capture:
+    """Runs a source in a thread of its own.
+
+    Args:
+        open_source: opens the camera; raises SourceError.
+        mode: LIVE paces sources that are not live by themselves, and reopens those that are; REPLAY reads once, losslessly.
+        fps: sampling rate, None = every frame.
+        recorded_at: Unix seconds of the first frame, for REPLAY.
+        mailbox: where sampled frames go.
+        report: told of every change of state; called from the thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        open_source: Callable[[], Source],
+        mode: Mode,
+        fps: float | None,
+        recorded_at: float,
+        mailbox: Mailbox,
+        report: Callable[[CameraState, str], None],
+        clocks: Clocks | None = None,
+        jitter: random.Random | None = None,
+    ) -> None:
+        self._open, self._mode, self._fps, self._recorded_at = open_source, mode, fps, recorded_at
+        self._mailbox, self._report, self._clocks = mailbox, report, clocks or Clocks()
+        self._jitter = jitter or random.Random()
+        self._stop = threading.Event()
+        self._source: Source | None = None
+        self._next_seq, self._offset = 0, 0.0  # carried over when the source is opened again
+        self.captured = 0  # native frames seen
+        self.error = ""  # why a finite source broke off, or what the thread itself died of
+        self._thread = threading.Thread(target=self._guarded, name="capture", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Asks the thread to end and lets go of the source. Does not wait."""
+        self._stop.set()
+        self._mailbox.close()
+        if source := self._source:
+            source.close()
+
+    def join(self, timeout: float) -> None:
+        """Waits for the thread's end."""
+        self._thread.join(timeout)
+
+    @property
+    def finished(self) -> bool:
+        """No more frames will come."""
+        return not self._thread.is_alive()
+
+    def _guarded(self) -> None:
+        try:
+            self._run()
+        except SourceError as error:
+            self.error = str(error)
+        except Exception as error:  # a bug must end as a reported failure, not as a camera that is quietly silent
+            self.error = f"{type(error).__name__} in the capture thread: {error}"
+        finally:
+            if self._source:
+                self._source.close()
+            self._mailbox.wake()
+
+    def _run(self) -> None:
+        pause = RETRY_FIRST
+        while not self._stop.is_set():
+            self._report(CameraState.CONNECTING, "opening the source")
+            seen, live = self.captured, False
+            try:
+                self._source = self._open()
+                live = self._source.info.live
+                self._pump(self._source)
+                failure: SourceError = SourceStalled("the stream ended")
+            except SourceError as error:
+                # In replay a failure is the result; a live source may come back.
+                if self._mode is Mode.REPLAY:
+                    raise
+                failure, live = error, True
+            finally:
+                if self._source:
+                    self._source.close()
+                self._source = None
+            if not live or self._stop.is_set():
+                return
+            if self.captured > seen:
+                pause = RETRY_FIRST
+            pause = self._wait_to_retry(failure, pause)
+
+    def _wait_to_retry(self, failure: SourceError, pause: float) -> float:
+        refused = isinstance(failure, SourceUnauthorized)
+        seconds = (RETRY_MOST if refused else pause) * self._jitter.uniform(1 - RETRY_JITTER, 1 + RETRY_JITTER)
+        state = _STATE_OF.get(type(failure), CameraState.OFFLINE)
+        self._report(state, f"{failure}; next attempt in {seconds:.0f} s")
+        self._stop.wait(seconds)
+        return min(pause * 2, RETRY_MOST)
+
+    def _pump(self, source: Source) -> None:
+        sampler, first_seq, offset = RateSampler(self._fps), self._next_seq, self._offset
+        announced = False
+        for frame, frame_time in self._timed(source):
+            self.captured += 1
+            self._next_seq, self._offset = first_seq + frame.index + 1, offset + frame.media_time
+            if not announced:
+                announced = True
+                self._report(CameraState.LIVE, f"{source.info.name}: {frame.image.shape[1]}x{frame.image.shape[0]}")
+            if self._stop.is_set():
+                self._mailbox.count_drop("reader.stopped")
+                return
+            if not sampler.keep(frame.media_time):
+                self._mailbox.count_drop("reader.sampled_out")
+                continue
+            moved = SourceFrame(first_seq + frame.index, offset + frame.media_time, frame.image, frame.segment)
+            self._mailbox.put(Captured(moved, frame_time, self._clocks.monotonic()))
+
+    def _timed(self, source: Source) -> Iterator[tuple[SourceFrame, float]]:
+        """Frames with their wall-clock time, paced where they must be."""
+        started_mono, anchor = self._clocks.monotonic(), self._clocks.wall()
+        for frame in source.frames():
+            if self._mode is Mode.REPLAY:
+                yield frame, self._recorded_at + frame.media_time
+                continue
+            if not source.info.live:
+                self._stop.wait(max(0.0, started_mono + frame.media_time - self._clocks.monotonic()))
+            now = self._clocks.wall()
+            if abs(anchor + frame.media_time - now) > CLOCK_SLIP:
+                anchor = now - frame.media_time
+            yield frame, anchor + frame.media_time

@@ -1,0 +1,231 @@
+"""The command line. Parses, sets up logging and signals, calls the program, and turns errors into one line and an exit code.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from spade_core.errors import GalleryMismatch, GalleryNotFound, InputError, SpadeError, UnknownBackbone
+from stream import __version__, commands
+from stream.config import DEFAULT_FEED
+from stream.errors import StreamError
+from stream.stopping import StopSignal
+
+_USAGE_ERRORS = (GalleryNotFound, GalleryMismatch, UnknownBackbone, InputError)
+
+_START = """\
+a first run, without a camera:
+  spade-stream demo                          renders a campus scene, finds what is odd in it, opens as index.html
+
+with your own cameras (configs/campus.yaml is a commented example):
+  spade-stream check campus.yaml             is the configuration right, are the galleries there?
+  spade-stream enroll campus.yaml --camera north-gate --seconds 600
+                                             watch a scene while it is normal; makes its gallery
+  spade-stream run campus.yaml               readers, worker, feed and sinks, until Ctrl-C
+
+with recorded video:
+  spade-stream replay clip.mp4 --gallery galleries/north-gate --out out/clip
+
+receive alerts in another program:
+  spade-stream alerts --since 0              JSON lines on standard output
+"""
+
+
+def entry() -> None:
+    """Console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs a command and returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    _set_up_logging(arguments.log_level, arguments.process_name)
+    stop = StopSignal(parent=arguments.supervisor)
+    stop.install()
+    try:
+        code: int = arguments.run(arguments, stop)
+        return code
+    except StreamError as error:
+        print(f"spade-stream: {error}", file=sys.stderr)
+        return error.exit_code
+    except SpadeError as error:
+        print(f"spade-stream: {error}", file=sys.stderr)
+        return 2 if isinstance(error, _USAGE_ERRORS) else 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has left
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="spade-stream",
+        description="Video surveillance that needs no training: enroll a scene while it is normal, get alerts with the "
+        "anomalous region masked.",
+        epilog=_START,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"spade-stream {__version__}")
+    parser.set_defaults(supervisor=None, process_name="")
+    groups = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_first_steps(groups)
+    _add_pipeline(groups)
+    _add_recordings(groups)
+    _add_integration(groups)
+    return parser
+
+
+
+def _command(
+    groups: Any, name: str, run: Callable[[argparse.Namespace, StopSignal], int], help_text: str, more: str = ""
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = groups.add_parser(
+        name,
+        help=help_text,
+        description=f"{help_text[:1].upper()}{help_text[1:]}.\n\n{more}".strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--log-level", default="info", choices=["debug", "info", "warning", "error"], help="least level logged (info)"
+    )
+    parser.add_argument("--supervisor", type=int, help=argparse.SUPPRESS)  # process that must stay alive
+    parser.set_defaults(run=run, process_name=name)
+    return parser
+
+
+def _add_first_steps(groups: Any) -> None:
+    demo = _command(
+        groups, "demo", commands.demo, "render a campus scene, enroll it, and find what is odd in it",
+        "Leaves OUT/index.html, OUT/alerts.jsonl, the pictures and the video. Exits 1 if a required event is missed.",
+    )
+    demo.add_argument("--out", type=Path, default=Path("demo-out"), help="folder to write (demo-out); replaced if it is one")
+    demo.add_argument("--seed", type=int, default=7, help="of the scene (7)")
+
+    check = _command(
+        groups, "check", commands.check, "check a configuration without starting anything",
+        "Says for every camera what it is, whether its file exists and whether its scene is enrolled.",
+    )
+    check.add_argument("config", type=Path, metavar="CONFIG")
+
+    enroll = _command(
+        groups, "enroll", commands.enroll, "watch scenes while they are normal and make their galleries",
+        "Files and folders are read to their end; a camera is watched for --seconds. The last part of the footage\n"
+        "(gallery.holdout) is kept out of the gallery and sets the alert threshold.",
+    )
+    enroll.add_argument("config", type=Path, metavar="CONFIG")
+    enroll.add_argument("--camera", help="only this camera's scene (all)")
+    enroll.add_argument("--source", help="footage to use instead of the camera itself: URL, file or folder")
+    enroll.add_argument("--start", type=_seconds_from_zero, help="seconds of it to pass over (0)")
+    enroll.add_argument("--seconds", type=_seconds, help="seconds of it to use (all; needed for a live camera)")
+    enroll.add_argument("--capacity", type=_count, help="most gallery frames (gallery.capacity)")
+
+
+def _add_pipeline(groups: Any) -> None:
+    run = _command(
+        groups, "run", commands.run, "run everything on this machine: readers, worker, feed, sinks",
+        "Restarts what dies. Ctrl-C or SIGTERM drains: frames under way are scored, alerts delivered; a second one\n"
+        "stops at once. Ends by itself when every source is a file and all are read.",
+    )
+    run.add_argument("config", type=Path, metavar="CONFIG")
+    read = _command(groups, "read", commands.read, "run the reader of one camera (part of 'run')")
+    read.add_argument("config", type=Path, metavar="CONFIG")
+    read.add_argument("--camera", required=True, metavar="ID")
+    for name, program, text in (
+        ("score", commands.score, "run the scoring worker (part of 'run')"),
+        ("feed", commands.feed, "serve committed alerts to subscribers (part of 'run')"),
+    ):
+        _command(groups, name, program, text).add_argument("config", type=Path, metavar="CONFIG")
+    sink = _command(groups, "sink", commands.sink, "run one sink (part of 'run')")
+    sink.add_argument("config", type=Path, metavar="CONFIG")
+    sink.add_argument("--name", required=True, help="of the sink, as in the configuration")
+
+
+def _add_recordings(groups: Any) -> None:
+    replay = _command(
+        groups, "replay", commands.replay, "score a recording through the live pipeline, losslessly",
+        "SOURCE is a video file, a folder of images, or a folder of such clips. Leaves OUT/alerts.jsonl, OUT/pictures,\n"
+        "OUT/scores/replay/*.csv (every frame's score) and OUT/index.html.",
+    )
+    replay.add_argument("source", metavar="SOURCE")
+    replay.add_argument("--gallery", type=Path, required=True, metavar="DIR", help="of the scene, made by 'enroll'")
+    replay.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write; must be new or empty")
+    replay.add_argument("--fps", type=_rate, help="frames scored per second of video (every frame)")
+    replay.add_argument("--folder-fps", type=_rate, default=10.0, help="rate at which image folders were recorded (10)")
+    replay.add_argument("--start", type=_seconds_from_zero, default=0.0, help="seconds to pass over (0)")
+    replay.add_argument("--seconds", type=_seconds, help="seconds to score (to the end)")
+    replay.add_argument("--recorded-at", type=datetime.fromisoformat, metavar="TIME", help="ISO 8601 time of the first frame")
+    replay.add_argument("--weights", type=Path, help="backbone weights, where the gallery was made with a file of your own")
+    replay.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
+    replay.add_argument("--maps", action="store_true", help="keep every score map as OUT/maps/replay/FRAME.npy")
+
+
+def _add_integration(groups: Any) -> None:
+    alerts = _command(
+        groups, "alerts", commands.alerts, "subscribe to a running feed and print alerts as JSON lines",
+        "Reconnects by itself. With --since N it prints exactly what was committed after sequence number N, then goes on.",
+    )
+    alerts.add_argument("--connect", default=DEFAULT_FEED, metavar="URL", help=f"of the feed ({DEFAULT_FEED})")
+    alerts.add_argument("--since", type=_sequence, metavar="N", help="first replay what came after N; 0 = all (only new ones)")
+    alerts.add_argument("--name", help="be remembered: go on after what this name has acknowledged")
+    alerts.add_argument("--no-follow", action="store_true", help="exit once everything committed so far is printed")
+    alerts.add_argument("--save", type=Path, metavar="DIR", help="also write the pictures there")
+
+    status = _command(groups, "status", commands.status, "show what every camera of a running feed is doing")
+    status.add_argument("--connect", default=DEFAULT_FEED, metavar="URL", help=f"of the feed ({DEFAULT_FEED})")
+    status.add_argument("--json", action="store_true", help="print all there is as JSON")
+
+    gallery = groups.add_parser("gallery", help="look at galleries", description="Look at galleries.")
+    actions = gallery.add_subparsers(title="actions", metavar="ACTION", required=True)
+    info = _command(actions, "info", commands.gallery_info, "show what a gallery holds and was made with")
+    info.add_argument("gallery", type=Path, metavar="DIR")
+    info.add_argument("--json", action="store_true", help="print it as JSON")
+    info.add_argument("--sheet", type=Path, metavar="FILE", help="write a contact sheet of its frames (JPEG or PNG)")
+    verify = _command(actions, "verify", commands.gallery_verify, "read a gallery in full and compare all checksums")
+    verify.add_argument("gallery", type=Path, metavar="DIR")
+
+
+def _set_up_logging(level: str, process: str) -> None:
+    logging.basicConfig(
+        level=level.upper(),
+        stream=sys.stderr,
+        format=f"%(asctime)s %(levelname).1s {process or 'spade-stream'}: %(message)s",
+        datefmt="%H:%M:%S",
+    )
+
+
+def _seconds_from_zero(text: str) -> float:
+    return _number(text, at_least=0.0, what="seconds, 0 or more")
+
+
+def _seconds(text: str) -> float:
+    return _number(text, at_least=1e-3, what="seconds, more than 0")
+
+
+def _rate(text: str) -> float:
+    return _number(text, at_least=1e-3, what="frames per second, more than 0")
+
+
+def _count(text: str) -> int:
+    return int(_number(text, at_least=1, what="a whole number, 1 or more"))
+
+
+def _sequence(text: str) -> int:
+    return int(_number(text, at_least=0, what="a sequence number, 0 or more"))
+
+
+def _number(text: str, *, at_least: float, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not at_least <= value < 1e12:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be {what}")
+    return value

@@ -1,0 +1,319 @@
+"""What each command does, in terms of the programs. One function a command: (arguments, stop) -> exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from spade_core.errors import GalleryNotFound, SpadeError
+from spade_core.gallery import Gallery
+from stream import programs
+from stream.config import CameraSection, Config, load_config
+from stream.errors import ConfigError, StreamError, UsageError
+from stream.messages import Alert, Evidence
+from stream.outbox import write_durably
+from stream.sources import check_source, describe_source
+from stream.stopping import StopSignal
+from stream.subscriber import AlertSubscriber, request_status
+
+
+def demo(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """See ``stream.demo``."""
+    from stream.demo import run_demo
+
+    return run_demo(arguments.out, seed=arguments.seed, stopping=stop)
+
+
+def check(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """Says what a configuration amounts to."""
+    config, problems = _load(arguments.config), []
+    print(f"{arguments.config}: {len(config.cameras)} camera(s), backbone {config.backbone.name}, method {config.method.name}")
+    for index, camera in enumerate(config.cameras):
+        rate = "every frame" if camera.fps is None else f"{camera.fps:g} frames/s"
+        print(f"  {camera.id}: {describe_source(camera.source)}, {programs.mode_of(camera)}, {rate}")
+        try:
+            check_source(camera.source)
+        except StreamError as error:
+            problems.append(f"cameras[{index}].source: {error}")
+        try:
+            print(f"    scene {camera.scene_name}: {_gallery_line(config, camera)}")
+        except SpadeError as error:
+            problems.append(f"scene {camera.scene_name}: {error}")
+    if problems:
+        raise ConfigError(str(arguments.config), problems)
+    print("the configuration is right")
+    return 0
+
+
+def enroll(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """Makes the galleries of one camera or of all."""
+    from stream.engine import extractor_of, use_threads
+
+    config = _load(arguments.config)
+    cameras = _to_enroll(config, arguments.camera)
+    if arguments.source is not None and len(cameras) > 1:
+        raise UsageError("--source replaces one camera's footage: say whose, with --camera")
+    changes = {
+        "source": arguments.source,
+        "start": arguments.start,
+        "seconds": arguments.seconds,
+    }
+    changes = {name: value for name, value in changes.items() if value is not None}
+    use_threads(config.worker.threads)
+    extractor = extractor_of(config)
+    for camera in (camera.model_copy(update=changes) for camera in cameras):
+        enroll_camera(config, camera, extractor, capacity=arguments.capacity, stop=stop)
+    return 0
+
+
+def enroll_camera(
+    config: Config, camera: CameraSection, extractor: Any, *, capacity: int | None, stop: StopSignal
+) -> Gallery:
+    """Makes the gallery of a camera's scene, with a progress bar."""
+    from stream.engine import parameters_of
+    from stream.enroll import EnrollSettings, Progress
+    from stream.enroll import enroll as make_gallery
+
+    settings = EnrollSettings(
+        capacity=capacity or config.gallery.capacity,
+        holdout=config.gallery.holdout,
+        exceedance=config.gallery.exceedance,
+        fps=camera.fps,
+        seconds=camera.seconds,
+    )
+    folder = config.gallery_of(camera.scene_name)
+    source = programs.open_camera(camera)
+    try:
+        with _bar(f"enroll {camera.scene_name}", unit="frame") as bar:
+
+            def on_progress(progress: Progress) -> None:
+                if stop():
+                    raise StreamError("stopped; no gallery was written")
+                bar.total = progress.expected
+                bar.set_postfix_str(progress.stage, refresh=False)
+                bar.update(progress.frames - bar.n)
+
+            gallery = make_gallery(
+                source, folder, settings=settings, extractor=extractor, parameters=parameters_of(config),
+                note={"scene": camera.scene_name, "camera": camera.id}, on_progress=on_progress,
+            )
+    finally:
+        source.close()
+    calibration = gallery.calibration
+    print(
+        f"{folder}: {gallery.version}, {len(gallery)} frames, {gallery.size_bytes / 1e6:.0f} MB, threshold "
+        f"{calibration.threshold:.4g} from {calibration.held_out} held-out frames (median {calibration.median:.4g}, "
+        f"highest {calibration.highest:.4g})"
+    )
+    return gallery
+
+
+def run(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """Everything on this machine."""
+    config = _load(arguments.config)
+    for camera in config.cameras:
+        check_source(camera.source)
+    missing = _missing_galleries(config)
+    if len(missing) == len({camera.scene_name for camera in config.cameras}):
+        raise ConfigError(str(arguments.config), missing)
+    outcome = programs.run(config, arguments.config, stopping=stop)
+    for failure in outcome.failed:
+        print(f"spade-stream: {failure}", file=sys.stderr)
+    return 1 if outcome.failed else 0
+
+
+def read(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """The reader of one camera."""
+    programs.read(_load(arguments.config), arguments.camera, stopping=stop)
+    return 0
+
+
+def score(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """The scoring worker."""
+    programs.score(_load(arguments.config), stopping=stop)
+    return 0
+
+
+def feed(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """The alert feed."""
+    programs.feed(_load(arguments.config), stopping=stop)
+    return 0
+
+
+def sink(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """One sink."""
+    programs.sink(_load(arguments.config), arguments.name, stopping=stop)
+    return 0
+
+
+def replay(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """See ``stream.replay``."""
+    from stream.replay import ReplayOptions, run_replay
+
+    options = ReplayOptions(
+        source=arguments.source,
+        gallery=arguments.gallery,
+        out=arguments.out,
+        fps=arguments.fps,
+        folder_fps=arguments.folder_fps,
+        start=arguments.start,
+        seconds=arguments.seconds,
+        recorded_at=arguments.recorded_at,
+        weights=arguments.weights,
+        device=arguments.device,
+        maps=arguments.maps,
+    )
+    return run_replay(options, stopping=stop)
+
+
+def alerts(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """JSON lines of alerts."""
+    with AlertSubscriber(arguments.connect, since=arguments.since, name=arguments.name) as subscriber:
+        while not stop():
+            if arguments.no_follow and subscriber.caught_up:
+                return 0
+            found = subscriber.poll(0.2)
+            if found is None:
+                continue
+            alert, evidence = found
+            if arguments.save is not None:
+                alert = _save(arguments.save, alert, evidence)
+            print(json.dumps(alert.to_json()), flush=True)
+            subscriber.ack(alert.seq)
+    return 0
+
+
+def status(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """States of all cameras. Exits 1 if any camera is not watched."""
+    answer = request_status(arguments.connect, 3.0)
+    if arguments.json:
+        print(json.dumps(answer, indent=1))
+    else:
+        _print_status(answer)
+    watched = answer.get("worker", {}).get("state") == "RUNNING"
+    return 0 if watched and all(c["state"] in ("LIVE", "ENDED") for c in answer.get("cameras", {}).values()) else 1
+
+
+def gallery_info(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """What a gallery holds."""
+    gallery = Gallery(arguments.gallery)
+    info = {
+        "folder": str(arguments.gallery),
+        "version": gallery.version,
+        "frames": len(gallery),
+        "bytes": gallery.size_bytes,
+        "calibration": gallery.calibration.to_json(),
+        "note": gallery.manifest["note"],
+        "fingerprint": gallery.fingerprint,
+    }
+    if arguments.json:
+        print(json.dumps(info, indent=1))
+    else:
+        for name, value in _lines(info):
+            print(f"{name:36} {value}")
+    if arguments.sheet is not None:
+        from stream.sheet import contact_sheet
+
+        write_durably(arguments.sheet, contact_sheet(gallery, arguments.sheet.suffix))
+        print(f"contact sheet: {arguments.sheet}", file=sys.stderr)
+    return 0
+
+
+def gallery_verify(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """Compares all checksums."""
+    gallery = Gallery(arguments.gallery)
+    with _bar("verify", unit="B", unit_scale=True, total=gallery.size_bytes) as bar:
+        for _, done, _ in gallery.verify():
+            bar.update(done - bar.n)
+    print(f"{arguments.gallery}: {gallery.version} is intact ({len(gallery)} frames, {gallery.size_bytes / 1e6:.0f} MB)")
+    return 0
+
+
+def _load(path: Path) -> Config:
+    return load_config(path, os.environ)
+
+
+def _to_enroll(config: Config, camera_id: str | None) -> list[CameraSection]:
+    if camera_id is not None:
+        return [config.camera(camera_id)]
+    by_scene: dict[str, list[str]] = {}
+    for camera in config.cameras:
+        by_scene.setdefault(camera.scene_name, []).append(camera.id)
+    for scene, cameras in by_scene.items():
+        if len(cameras) > 1:
+            raise UsageError(f"scene {scene} is seen by {', '.join(cameras)}: say whose footage to use, with --camera")
+    return list(config.cameras)
+
+
+def _missing_galleries(config: Config) -> list[str]:
+    problems = []
+    for scene in dict.fromkeys(camera.scene_name for camera in config.cameras):
+        try:
+            Gallery(config.gallery_of(scene))
+        except SpadeError as error:
+            problems.append(f"scene {scene}: {error}")
+    return problems
+
+
+def _gallery_line(config: Config, camera: CameraSection) -> str:
+    try:
+        gallery = Gallery(config.gallery_of(camera.scene_name))
+    except GalleryNotFound:
+        return f"not enrolled yet (spade-stream enroll ... --camera {camera.id})"
+    made_with = gallery.fingerprint.get("backbone")
+    if made_with != config.backbone.name:
+        raise ConfigError(
+            "backbone.name",
+            [f"{config.backbone.name}, but the gallery {gallery.folder} was made with {made_with}: enroll the scene again"],
+        )
+    return f"gallery {gallery.folder}, {gallery.version}, {len(gallery)} frames"
+
+
+def _save(folder: Path, alert: Alert, evidence: Evidence) -> Alert:
+    """The alert with its pictures written to a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{alert.seq:08d}-{alert.alert_id}-{alert.phase}"
+
+    def write(suffix: str, data: bytes) -> str | None:
+        if not data:
+            return None
+        write_durably(folder / f"{stem}-{suffix}", data)
+        return str(folder / f"{stem}-{suffix}")
+
+    return replace(alert, mask=write("mask.png", evidence.mask_png), snapshot=write("snapshot.jpg", evidence.snapshot_jpeg))
+
+
+def _print_status(answer: dict[str, Any]) -> None:
+    worker = answer.get("worker", {})
+    print(f"worker {worker.get('state')} {worker.get('reason', '')}".rstrip())
+    for name, camera in sorted(answer.get("cameras", {}).items()):
+        dropped = sum(camera["drops"].values())
+        age = camera["age_p95"]
+        print(
+            f"  {name:24} {camera['state']:12} scored {camera['scored']}, lost {dropped}"
+            + ("" if age is None else f", age p95 {age * 1000:.0f} ms")
+            + f" - {camera['reason']}"
+        )
+
+
+def _lines(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _lines(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+@contextmanager
+def _bar(description: str, *, unit: str, unit_scale: bool = False, total: int | None = None) -> Iterator[Any]:
+    with tqdm(desc=description, unit=unit, unit_scale=unit_scale, total=total, file=sys.stderr, mininterval=0.5) as bar:
+        yield bar

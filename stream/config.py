@@ -1,0 +1,349 @@
+"""The configuration file: what may stand in it, its bounds and defaults, and how it is read.
+
+Strict: unknown keys, duplicate keys and values out of bounds are refused, with the field named and all problems listed
+at once. Relative paths are relative to the file. ``${NAME}`` in a camera's source is taken from the environment that
+is handed in, so that passwords need not stand in the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Hashable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo
+
+from stream.endpoints import is_loopback, parse_endpoint
+from stream.errors import ConfigError, UsageError
+from stream.policy import PolicySettings
+
+IPC_PATH_LIMIT = 100
+"""Longest path of a socket: the system's limit is 107 bytes, less a margin for the lock file's suffix."""
+
+DEFAULT_FEED = "tcp://127.0.0.1:5570"
+"""Where the feed listens and where subscribers look for it, unless told otherwise."""
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+def _path(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str | Path):
+        raise ValueError(f"must be a path, not {type(value).__name__}")
+    base = (info.context or {}).get("base", Path())
+    return Path(os.path.normpath(base / Path(value).expanduser()))
+
+
+LocalPath = Annotated[Path, BeforeValidator(_path)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+class BackboneSection(_Section):
+    """The pretrained network."""
+
+    name: str = "efficientnet_lite0"
+    weights: LocalPath | None = None  # None: the packaged or downloaded ImageNet weights
+    device: str = "auto"  # auto | cpu | cuda | cuda:N
+
+
+class MethodSection(_Section):
+    """SPADE's parameters; defaults are the paper's for ShanghaiTech Campus."""
+
+    name: Literal["spade"] = "spade"
+    k: int = Field(1, ge=1, le=1000)
+    kappa: int = Field(1, ge=1, le=1000)
+    sigma: float = Field(4.0, ge=0, le=50)
+    size: int = Field(256, ge=64, le=1024, multiple_of=32)
+
+
+class GallerySection(_Section):
+    """How galleries are made and where they live."""
+
+    folder: LocalPath = Path("galleries")  # the gallery of a scene is FOLDER/SCENE
+    capacity: int = Field(5000, ge=1, le=1_000_000)
+    holdout: float = Field(0.2, gt=0, lt=1)  # part of the normal footage kept out, to set the threshold
+    exceedance: float = Field(0.001, gt=0, lt=0.1)  # part of normal frames allowed above the threshold
+
+
+class CameraSection(_Section):
+    """One camera, file or folder."""
+
+    id: Identifier
+    source: str = Field(min_length=1, repr=False)  # may hold a password
+    scene: Identifier | None = None  # None: the camera's id
+    fps: float | None = Field(5.0, gt=0, le=240)  # frames scored per second; None: every frame
+    mode: Literal["auto", "live", "replay"] = "auto"  # auto: live for cameras, replay for files and folders
+    folder_fps: float = Field(10.0, gt=0, le=240)  # rate at which an image folder was recorded
+    start: float = Field(0.0, ge=0)  # seconds of a file to pass over
+    seconds: float | None = Field(None, gt=0)  # seconds of it to read; None: to its end
+    recorded_at: datetime | None = None  # when a recording began (ISO 8601); None: its times count from 1970
+    open_timeout: float = Field(5.0, gt=0, le=120)  # s
+    read_timeout: float = Field(5.0, gt=0, le=120)  # s
+
+    @property
+    def scene_name(self) -> str:
+        """The scene that this camera looks at."""
+        return self.scene or self.id
+
+    @property
+    def recorded_at_unix(self) -> float:
+        """Unix seconds of a recording's first frame; a time without a zone is UTC."""
+        if self.recorded_at is None:
+            return 0.0
+        aware = self.recorded_at if self.recorded_at.tzinfo else self.recorded_at.replace(tzinfo=UTC)
+        return aware.timestamp()
+
+
+class SceneSection(_Section):
+    """Overrides for one scene."""
+
+    gallery: LocalPath
+
+
+class AlertsSection(_Section):
+    """When an excursion of the score becomes an alert; see :class:`stream.policy.PolicySettings`."""
+
+    min_duration: float = Field(PolicySettings().min_duration, ge=0, le=3600)
+    release_ratio: float = Field(PolicySettings().release_ratio, gt=0, le=1)
+    end_after: float = Field(PolicySettings().end_after, ge=0, le=3600)
+    update_every: float = Field(PolicySettings().update_every, gt=0, le=86400)
+    cooldown: float = Field(PolicySettings().cooldown, ge=0, le=86400)
+    max_alerts_per_hour: int = Field(PolicySettings().max_alerts_per_hour, ge=1, le=100_000)
+
+    def settings(self) -> PolicySettings:
+        """As the policy takes them."""
+        return PolicySettings(**self.model_dump())
+
+
+class WorkerSection(_Section):
+    """The scoring process."""
+
+    threads: int | None = Field(None, ge=1, le=1024)  # None: all cores
+    max_batch: int = Field(8, ge=1, le=256)  # cameras scored at once
+    maps: LocalPath | None = None  # folder that gets every score map (float16 .npy); None: none are kept
+
+
+class FeedSection(_Section):
+    """Where subscribers connect."""
+
+    endpoint: str = DEFAULT_FEED
+    insecure: bool = False  # allows an address that other machines can reach, unencrypted
+
+
+class LinkSection(_Section):
+    """Where readers connect; None: a socket in a private folder."""
+
+    endpoint: str | None = None
+    insecure: bool = False  # allows an address that other machines can reach, unencrypted
+
+
+class JsonLinesSection(_Section):
+    """alerts.jsonl and pictures in a folder."""
+
+    type: Literal["jsonl"]
+    name: Identifier = "jsonl"
+    folder: LocalPath
+
+
+class StdoutSection(_Section):
+    """One readable line per message on standard output."""
+
+    type: Literal["stdout"]
+    name: Identifier = "stdout"
+
+
+class Config(_Section):
+    """The whole file."""
+
+    state: LocalPath = Path("state")  # alerts, evidence, scores
+    cameras: list[CameraSection] = Field(min_length=1)
+    scenes: dict[Identifier, SceneSection] = Field(default_factory=dict)
+    backbone: BackboneSection = BackboneSection()
+    method: MethodSection = MethodSection()
+    gallery: GallerySection = GallerySection()
+    alerts: AlertsSection = AlertsSection()
+    worker: WorkerSection = WorkerSection()
+    link: LinkSection = LinkSection()
+    feed: FeedSection = FeedSection()
+    sinks: list[Annotated[JsonLinesSection | StdoutSection, Field(discriminator="type")]] = Field(default_factory=list)
+
+    def camera(self, camera_id: str) -> CameraSection:
+        """The camera with this id.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        for camera in self.cameras:
+            if camera.id == camera_id:
+                return camera
+        known = ", ".join(camera.id for camera in self.cameras)
+        raise ConfigError("--camera", [f"{camera_id!r} is not in the configuration; it has: {known}"])
+
+    def gallery_of(self, scene: str) -> Path:
+        """Gallery folder of a scene."""
+        override = self.scenes.get(scene)
+        return override.gallery if override else self.gallery.folder / scene
+
+    @property
+    def outbox(self) -> Path:
+        """The alert store."""
+        return self.state / "outbox.sqlite"
+
+    @property
+    def evidence(self) -> Path:
+        """Pictures of committed alerts."""
+        return self.state / "evidence"
+
+    @property
+    def scores(self) -> Path:
+        """Score of every frame, as CSV per camera."""
+        return self.state / "scores"
+
+    @property
+    def status(self) -> Path:
+        """What the worker says of itself and its cameras, rewritten every second."""
+        return self.state / "status.json"
+
+    @property
+    def link_endpoint(self) -> str:
+        """Where readers meet the worker. Separate programs with the same configuration get the same answer."""
+        if self.link.endpoint:
+            return self.link.endpoint
+        path = self.state / "run" / "link"
+        if len(os.fsencode(path)) > IPC_PATH_LIMIT:
+            name = hashlib.sha256(os.fsencode(self.state)).hexdigest()[:16]
+            path = Path(tempfile.gettempdir()) / f"spade-stream-{os.getuid()}" / name / "link"
+        return f"ipc://{path}"
+
+
+def load_config(path: Path, environment: Mapping[str, str]) -> Config:
+    """Reads a configuration file.
+
+    Args:
+        path: YAML file.
+        environment: values for ``${NAME}`` in camera sources.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(str(path), [f"cannot be read: {error.strerror or error}"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), [f"is not UTF-8 text: byte {error.start}"]) from None
+    try:
+        data = yaml.load(text, Loader=_UniqueKeys)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ConfigError(str(path), [f"{place}{error.problem or error.context}"]) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(str(path), [f"is not YAML: {type(error).__name__}"]) from None
+    return build_config(data, where=str(path), base=path.resolve().parent, environment=environment)
+
+
+def build_config(data: Any, *, where: str, base: Path, environment: Mapping[str, str]) -> Config:
+    """A configuration from plain values (what YAML gives).
+
+    Args:
+        data: mapping of sections.
+        where: named in errors.
+        base: what relative paths are relative to.
+        environment: values for ``${NAME}`` in camera sources.
+    """
+    if not isinstance(data, dict):
+        raise ConfigError(where, ["the file must hold a mapping with at least 'cameras'"])
+    try:
+        config = Config.model_validate(data, context={"base": base})
+    except ValidationError as error:
+        raise ConfigError(where, [_problem(details) for details in error.errors(include_url=False)]) from None
+    config = config.model_copy(
+        update={  # defaults do not pass through validators, so they are still relative
+            "state": base / config.state,
+            "gallery": config.gallery.model_copy(update={"folder": base / config.gallery.folder}),
+        }
+    )
+    problems: list[str] = []
+    cameras = [
+        camera.model_copy(update={"source": _expand(camera.source, base, environment, f"cameras[{index}].source", problems)})
+        for index, camera in enumerate(config.cameras)
+    ]
+    problems += _duplicates("cameras", "id", [camera.id for camera in cameras])
+    problems += _duplicates("sinks", "name", [sink.name for sink in config.sinks])
+    unused = set(config.scenes) - {camera.scene_name for camera in cameras}
+    problems += _endpoint_problems("link", config.link_endpoint, config.link.insecure)
+    problems += _endpoint_problems("feed", config.feed.endpoint, config.feed.insecure)
+    problems += [f"scenes.{name}: no camera looks at this scene" for name in sorted(unused)]
+    if problems:
+        raise ConfigError(where, problems)
+    return config.model_copy(update={"cameras": cameras})
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML where a key that stands twice in a mapping is an error (YAML itself silently takes the last one)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a plain value", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _problem(details: Any) -> str:
+    field = ""
+    for part in details["loc"]:
+        field += f"[{part}]" if isinstance(part, int) else f".{part}" if field else str(part)
+    message = str(details["msg"]).removeprefix("Value error, ")
+    if details["type"] == "extra_forbidden":
+        return f"{field}: unknown key"
+    if details["type"] == "missing":
+        return f"{field}: is required"
+    value = details.get("input")
+    shown = "" if field.endswith("source") or isinstance(value, dict | list) else f" (got {value!r})"
+    return f"{field}: {message[:1].lower()}{message[1:]}{shown}"
+
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SPECIAL = re.compile(r"^(\d+$|campus:|[A-Za-z][A-Za-z0-9+.-]*://)")
+
+
+def _expand(source: str, base: Path, environment: Mapping[str, str], field: str, problems: list[str]) -> str:
+    missing = [name for name in _VARIABLE.findall(source) if name not in environment]
+    problems += [f"{field}: environment variable {name} is not set" for name in missing]
+    expanded = _VARIABLE.sub(lambda match: environment.get(match[1], ""), source)
+    return expanded if _SPECIAL.match(expanded) else str(base / Path(expanded).expanduser())
+
+
+def _endpoint_problems(section: str, text: str, insecure: bool) -> list[str]:
+    try:
+        endpoint = parse_endpoint(text)
+    except UsageError as error:
+        return [f"{section}.endpoint: {error}"]
+    if is_loopback(endpoint) or insecure:
+        return []
+    return [
+        f"{section}.endpoint: other machines can reach {endpoint}, and nothing is encrypted there: use a loopback or ipc "
+        f"address, or say '{section}.insecure: true'"
+    ]
+
+
+def _duplicates(section: str, field: str, names: list[str]) -> list[str]:
+    return [
+        f"{section}[{index}].{field}: {name!r} is used twice (first by {section}[{names.index(name)}])"
+        for index, name in enumerate(names)
+        if names.index(name) < index
+    ]

@@ -1,0 +1,173 @@
+"""The scoring engine: one backbone, the galleries of all scenes, frames of many cameras in, scores out.
+
+Shared by the worker, enrolment and evaluation, so that there is one place where frames become scores. A scene that cannot
+be scored says why; the others go on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from spade_core.backbone import load_backbone
+from spade_core.calibration import Calibration
+from spade_core.errors import GalleryMismatch, SpadeError
+from spade_core.extractor import FeatureExtractor, Features, fingerprint_mismatch
+from spade_core.gallery import Gallery
+from spade_core.preprocess import Preprocess
+from spade_core.scorer import FrameScore, SpadeParameters, SpadeScorer
+from stream.config import Config
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """A scene that is ready to score."""
+
+    name: str
+    gallery: Gallery
+    scorer: SpadeScorer
+
+    @property
+    def calibration(self) -> Calibration:
+        """Thresholds."""
+        return self.gallery.calibration
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """A frame's result."""
+
+    score: FrameScore
+    scene: Scene
+
+
+@dataclass(frozen=True, slots=True)
+class NotScored:
+    """Why a frame has no result. Never to be read as a low score."""
+
+    reason: str
+
+
+def extractor_of(config: Config) -> FeatureExtractor:
+    """The feature extractor that a configuration asks for. Raises BackboneError where it cannot be built."""
+    backbone = load_backbone(config.backbone.name, weights=config.backbone.weights, device=config.backbone.device)
+    return FeatureExtractor(backbone, Preprocess(config.method.size))
+
+
+def parameters_of(config: Config) -> SpadeParameters:
+    """The method's parameters in a configuration."""
+    return SpadeParameters(k=config.method.k, kappa=config.method.kappa, sigma=config.method.sigma)
+
+
+def open_scene(name: str, folder: Path, *, extractor: FeatureExtractor, parameters: SpadeParameters) -> Scene:
+    """Opens a scene's gallery for scoring.
+
+    Raises:
+        GalleryNotFound, GalleryCorrupt: see :class:`spade_core.gallery.Gallery`.
+        GalleryMismatch: it, or its threshold, was made with something else than what runs; says what differs.
+    """
+    gallery = Gallery(folder)
+    difference = fingerprint_mismatch(extractor.fingerprint(), gallery.fingerprint)
+    if difference:
+        raise GalleryMismatch(
+            f"{folder}: made with something else than what runs: {difference}. Use the same backbone, weights and size, "
+            "or enroll the scene again"
+        )
+    expected, found = dict(parameters.describe()), dict(gallery.calibration.parameters)
+    if expected != found:
+        raise GalleryMismatch(
+            f"{folder}: its threshold was set with {found}, but this configuration says {expected}. Enroll the scene "
+            "again, or change 'method' back"
+        )
+    return Scene(name, gallery, SpadeScorer(gallery, size=extractor.preprocess.side, parameters=parameters))
+
+
+class ScoringEngine:
+    """Scores batches over cameras and scenes.
+
+    Args:
+        extractor: shared by all scenes.
+        parameters: of the method.
+        galleries: gallery folder of each scene.
+    """
+
+    def __init__(
+        self, extractor: FeatureExtractor, parameters: SpadeParameters, galleries: Mapping[str, Path]
+    ) -> None:
+        self._extractor = extractor
+        self.scenes: dict[str, Scene] = {}
+        self.failures: dict[str, SpadeError] = {}  # scenes that cannot be scored
+        for name, folder in galleries.items():
+            try:
+                self.scenes[name] = open_scene(name, folder, extractor=extractor, parameters=parameters)
+            except SpadeError as error:
+                self.failures[name] = error
+        self._verifier = threading.Thread(target=self._verify, name="verify-galleries", daemon=True)
+
+    def verify_in_background(self) -> None:
+        """Reads all galleries in full; a damaged one turns into a failure of its scene. Takes about a second a gigabyte."""
+        self._verifier.start()
+
+    def score(self, scenes: Sequence[str], images: NDArray[np.uint8]) -> list[Scored | NotScored]:
+        """Scores B frames in one forward pass.
+
+        Args:
+            scenes: B scene names.
+            images: (B, S, S, 3) uint8 RGB.
+
+        Returns:
+            B results, in order.
+        """
+        results: list[Scored | NotScored] = [NotScored(self._why_not(scene)) for scene in scenes]
+        usable = [b for b, scene in enumerate(scenes) if scene in self.scenes and scene not in self.failures]
+        if not usable:
+            return results
+        try:
+            features = self._extractor.extract(images[usable])
+        except (SpadeError, RuntimeError) as error:  # torch raises RuntimeError for whatever goes wrong in it
+            for b in usable:
+                results[b] = NotScored(f"inference failed: {error}")
+            return results
+        for position, b in enumerate(usable):
+            results[b] = self._score_one(self.scenes[scenes[b]], _row(features, position))
+        return results
+
+    def _score_one(self, scene: Scene, features: Features) -> Scored | NotScored:
+        try:
+            return Scored(scene.scorer.score(features)[0], scene)
+        except SpadeError as error:
+            if not isinstance(error, ValueError):  # a damaged gallery stays damaged; a bad frame passes
+                self.failures[scene.name] = error
+            return NotScored(str(error))
+        except RuntimeError as error:
+            return NotScored(f"scoring failed: {error}")
+
+    def _why_not(self, scene: str) -> str:
+        failure = self.failures.get(scene)
+        return str(failure) if failure else f"no gallery is configured for scene {scene!r}"
+
+    def _verify(self) -> None:
+        for name, scene in list(self.scenes.items()):
+            try:
+                for _ in scene.gallery.verify():
+                    pass
+            except SpadeError as error:
+                self.failures[name] = error
+
+
+def _row(features: Features, position: int) -> Features:
+    return Features(
+        features.pooled[position : position + 1], tuple(level[position : position + 1] for level in features.levels)
+    )
+
+
+def use_threads(threads: int | None) -> None:
+    """Sets how many cores torch may use; None leaves all of them."""
+    if threads is not None:
+        torch.set_num_threads(threads)

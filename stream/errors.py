@@ -1,0 +1,106 @@
+"""Every error that ``stream`` raises on purpose, as one tree. Anybody may import this module; it imports nothing.
+
+``exit_code`` is what the command line returns when the error reaches the top:
+1 = the work failed, 2 = wrong usage or configuration.
+
+::
+
+    StreamError                    1
+    +-- ConfigError                2  the configuration, with every problem it has
+    +-- UsageError                 2  a command-line value that cannot be used
+    +-- SourceError                1  a camera, file or folder
+    |   +-- SourceNotFound         2  the file or folder does not exist
+    |   +-- SourceUnreachable      1  it exists by name, but nothing answers or it cannot be opened
+    |   +-- SourceUnauthorized     1  the camera refused the credentials
+    |   +-- SourceStalled          1  no frame came within the time-out
+    |   +-- SourceCorrupt          1  the stream cannot be decoded, or ends before its declared end
+    +-- WireError                  1  a message that is not well formed
+    +-- EndpointBusy               1  another process owns the endpoint
+    +-- LinkLost                   1  the peer at the other end of the link is gone or refused us
+    +-- OutboxError                1  the alert store cannot be read or written
+    +-- SinkError                  1  a sink cannot deliver
+    +-- ProcessFailed              1  a child process died and may not be restarted any more
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class StreamError(Exception):
+    """Base of all errors of this package."""
+
+    exit_code = 1
+
+
+class ConfigError(StreamError):
+    """The configuration is wrong. Carries every problem found, not only the first.
+
+    Args:
+        where: the file, as the user named it.
+        problems: one line each, beginning with the field (``cameras[1].fps: ...``).
+    """
+
+    exit_code = 2
+
+    def __init__(self, where: str, problems: Sequence[str]) -> None:
+        self.where = where
+        self.problems = tuple(problems)
+        lines = "\n".join(f"  - {problem}" for problem in self.problems)
+        super().__init__(f"{where}: {len(self.problems)} problem{'s' * (len(self.problems) != 1)}\n{lines}")
+
+
+class UsageError(StreamError):
+    """A value given on the command line cannot be used."""
+
+    exit_code = 2
+
+
+class SourceError(StreamError):
+    """A source of frames failed. The message never holds credentials."""
+
+
+class SourceNotFound(SourceError):
+    """The file or folder does not exist, or holds no frames."""
+
+    exit_code = 2
+
+
+class SourceUnreachable(SourceError):
+    """The source cannot be opened: nothing answers, or what answers is not video."""
+
+
+class SourceUnauthorized(SourceError):
+    """The camera refused the user name or the password."""
+
+
+class SourceStalled(SourceError):
+    """No frame came within the read time-out."""
+
+
+class SourceCorrupt(SourceError):
+    """What came cannot be decoded, or the source ends before the end it declares."""
+
+
+class WireError(StreamError):
+    """A message breaks the wire format: wrong magic, version, part count, length or checksum."""
+
+
+class EndpointBusy(StreamError):
+    """Another process owns this endpoint (ZeroMQ itself would take it away silently)."""
+
+
+class LinkLost(StreamError):
+    """The peer does not answer any more, or it refused this one with a reason."""
+
+
+class OutboxError(StreamError):
+    """The alert store cannot be opened, read or written."""
+
+
+class SinkError(StreamError):
+    """A sink could not deliver an alert."""
+
+
+class ProcessFailed(StreamError):
+    """A supervised process failed more often than its restart budget allows."""

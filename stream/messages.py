@@ -1,0 +1,213 @@
+"""The values that travel between the hops, frozen. Anybody may import this module; it imports nothing of ours.
+
+Times: ``*_time`` is Unix time in seconds (for people and for other programs); ``*_mono`` is ``time.monotonic()`` of
+the machine that took it (for intervals, on that machine only). ``media_time`` is seconds since the source's first
+frame, by the source's own clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ALERT_SCHEMA = "spade-stream/alert/1"
+"""Name and version of the alert JSON. The number grows when a field changes its meaning or disappears."""
+
+
+class Mode(StrEnum):
+    """What gives way when frames come faster than they are scored."""
+
+    LIVE = "live"  # newest wins: a waiting frame is overwritten by a newer one, and the loss is counted
+    REPLAY = "replay"  # lossless: the source waits
+
+
+class Phase(StrEnum):
+    """Where in its life an alert is."""
+
+    START = "start"
+    UPDATE = "update"
+    END = "end"
+
+
+class CameraState(StrEnum):
+    """What a camera is doing. Every state but LIVE and ENDED means that nobody is watching that place."""
+
+    CONNECTING = "CONNECTING"  # the source is being opened for the first time or again
+    LIVE = "LIVE"  # frames arrive and are scored
+    STALLED = "STALLED"  # the source is open, but gives no frames
+    OFFLINE = "OFFLINE"  # the source cannot be opened; it is tried again
+    AUTH_FAILED = "AUTH_FAILED"  # the camera refuses the credentials; it is tried again, slowly
+    CORRUPT = "CORRUPT"  # what the source gives cannot be decoded
+    NOT_SCORED = "NOT_SCORED"  # frames arrive, but there is no usable gallery or inference fails
+    NO_READER = "NO_READER"  # the camera's reader process does not report
+    ENDED = "ENDED"  # a finite source was read to its end
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FramePacket:
+    """One frame on its way from a reader to the worker."""
+
+    camera: str
+    seq: int  # index of the frame in the source, counted over every native frame, from 0 (not over scored ones)
+    frame_time: float  # Unix seconds: when the scene looked like this (source clock mapped to wall clock)
+    media_time: float  # seconds since the source's first frame
+    captured_mono: float  # time.monotonic() in the reader when the frame was decoded
+    segment: str  # name of the clip, for sources made of several clips; else ""
+    source_size: tuple[int, int]  # (width, height) of the native frame in pixels
+    image: NDArray[np.uint8]  # (S, S, 3) RGB: the scoring image
+    motion: NDArray[np.float16] | None  # (h, w) motion map in pixels per frame, where the method uses one
+    view: bytes  # JPEG of the native frame, for evidence
+    drops: Mapping[str, int] = field(default_factory=dict)  # frames not sent so far, by "stage.reason"
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One connected anomalous region, in pixels of the source frame."""
+
+    bbox: tuple[int, int, int, int]  # x, y, width, height
+    polygon: tuple[tuple[int, int], ...]  # outer contour, (x, y) each
+    area: int  # pixels
+    peak: float  # highest pixel score inside, same unit as Alert.score
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """One of the K most similar normal frames: what the alerting frame was compared with."""
+
+    index: int  # position in the gallery
+    distance: float  # mean squared L2 distance of pooled features (eq. 2, one summand)
+    source: str  # which clip or camera it was enrolled from
+    media_time: float  # seconds since that source's first frame
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One phase of one alert, as committed to the outbox and published on the feed.
+
+    ``mask``, ``snapshot`` and ``clip`` are file names relative to the evidence folder of whoever holds the alert
+    (outbox or sink), or None where there is none.
+    """
+
+    seq: int  # position in the outbox, from 1, without holes; 0 = not committed yet
+    alert_id: str
+    phase: Phase
+    camera: str
+    scene: str
+    started_at: float  # Unix seconds: the first frame of the excursion that became this alert
+    frame_time: float  # Unix seconds of the frame that this message shows
+    frame_seq: int  # FramePacket.seq of that frame
+    score: float  # that frame's score: the highest pixel score (eq. 3, smoothed)
+    threshold: float  # the scene's threshold; an alert starts above it
+    regions: tuple[Region, ...]
+    neighbours: tuple[Neighbour, ...]
+    segment: str = ""  # clip name for sources made of several clips
+    ended_at: float | None = None  # Unix seconds of the last anomalous frame; only at the end
+    mask: str | None = None  # PNG, source-frame size, 255 = anomalous
+    snapshot: str | None = None  # JPEG of the frame with the region drawn in
+    clip: str | None = None  # short MP4 (not made yet)
+
+    def to_json(self) -> dict[str, Any]:
+        """The published form (schema ``spade-stream/alert/1``); times become ISO 8601 in UTC with milliseconds."""
+        return {
+            "schema": ALERT_SCHEMA,
+            "seq": self.seq,
+            "alert_id": self.alert_id,
+            "phase": str(self.phase),
+            "camera": self.camera,
+            "scene": self.scene,
+            "segment": self.segment,
+            "started_at": iso_time(self.started_at),
+            "ended_at": None if self.ended_at is None else iso_time(self.ended_at),
+            "frame_time": iso_time(self.frame_time),
+            "frame_seq": self.frame_seq,
+            "score": self.score,
+            "threshold": self.threshold,
+            "regions": [
+                {"bbox": list(r.bbox), "polygon": [list(p) for p in r.polygon], "area": r.area, "peak": r.peak}
+                for r in self.regions
+            ],
+            "mask": self.mask,
+            "snapshot": self.snapshot,
+            "clip": self.clip,
+            "neighbours": [
+                {"index": n.index, "distance": n.distance, "source": n.source, "media_time": n.media_time}
+                for n in self.neighbours
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Alert:
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: the schema is not ours, or a field is missing or has the wrong form. Unknown fields are allowed.
+        """
+        if data.get("schema") != ALERT_SCHEMA:
+            raise ValueError(f"alert schema is {data.get('schema')!r}; this version reads {ALERT_SCHEMA!r}")
+        try:
+            return cls(
+                seq=int(data["seq"]),
+                alert_id=str(data["alert_id"]),
+                phase=Phase(data["phase"]),
+                camera=str(data["camera"]),
+                scene=str(data["scene"]),
+                segment=str(data.get("segment", "")),
+                started_at=unix_time(data["started_at"]),
+                ended_at=None if data.get("ended_at") is None else unix_time(data["ended_at"]),
+                frame_time=unix_time(data["frame_time"]),
+                frame_seq=int(data["frame_seq"]),
+                score=float(data["score"]),
+                threshold=float(data["threshold"]),
+                regions=tuple(
+                    Region(
+                        bbox=(int(r["bbox"][0]), int(r["bbox"][1]), int(r["bbox"][2]), int(r["bbox"][3])),
+                        polygon=tuple((int(x), int(y)) for x, y in r["polygon"]),
+                        area=int(r["area"]),
+                        peak=float(r["peak"]),
+                    )
+                    for r in data["regions"]
+                ),
+                neighbours=tuple(
+                    Neighbour(int(n["index"]), float(n["distance"]), str(n["source"]), float(n["media_time"]))
+                    for n in data["neighbours"]
+                ),
+                mask=data.get("mask"),
+                snapshot=data.get("snapshot"),
+                clip=data.get("clip"),
+            )
+        except (KeyError, TypeError, IndexError, OverflowError) as error:
+            raise ValueError(f"alert is not well formed: {type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """The pictures of one alert message."""
+
+    mask_png: bytes  # source-frame size, one channel, 255 = anomalous
+    snapshot_jpeg: bytes  # the frame with the region drawn in
+
+
+@dataclass(frozen=True, slots=True)
+class StateEvent:
+    """A camera changed its state, with the reason in words."""
+
+    camera: str
+    state: CameraState
+    reason: str
+    at_time: float  # Unix seconds
+
+
+def iso_time(unix: float) -> str:
+    """Unix seconds as ISO 8601 in UTC, milliseconds, ``Z``."""
+    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def unix_time(iso: str) -> float:
+    """Inverse of :func:`iso_time`. Raises ValueError where the text is no ISO 8601 time."""
+    return datetime.fromisoformat(iso).timestamp()

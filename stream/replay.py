@@ -1,0 +1,230 @@
+"""``replay``: a recording through the same reader, link, worker, policy, outbox, feed and sink as a live camera, losslessly.
+
+The effective configuration is left in ``OUT/replay.yaml``; ``spade-stream run OUT/replay.yaml`` does the same again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from spade_core.errors import GalleryMismatch
+from spade_core.gallery import Gallery
+from stream import programs
+from stream.config import CameraSection, Config, load_config
+from stream.errors import StreamError, UsageError
+from stream.health import read_status
+from stream.report import Report, write_report
+from stream.results import Results, cards, load_results, timelines
+from stream.sources import check_source, describe_source
+from stream.supervisor import Outcome
+
+CAMERA = "replay"
+"""Camera id of what is replayed."""
+
+_STATUS_EVERY = 0.5  # s between two looks at how far it is
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """What ``replay`` was asked for."""
+
+    source: str
+    gallery: Path
+    out: Path
+    fps: float | None = None  # None: every frame
+    folder_fps: float = 10.0
+    start: float = 0.0  # s
+    seconds: float | None = None
+    recorded_at: datetime | None = None
+    weights: Path | None = None
+    device: str = "auto"
+    maps: bool = False  # keep score maps
+
+
+def run_replay(options: ReplayOptions, *, stopping: Callable[[], bool]) -> int:
+    """Replays, reports, and returns the exit code.
+
+    Raises:
+        SourceNotFound, GalleryError: there is nothing to replay, or nothing to compare with.
+        UsageError: the source has no end, or OUT holds something else.
+    """
+    check_source(options.source)
+    gallery = Gallery(options.gallery)
+    for _ in gallery.verify():
+        pass
+    with socket_folder() as sockets:
+        prepare_folder(options.out, marker="replay.yaml")
+        path = options.out / "replay.yaml"
+        path.write_text(yaml.safe_dump(_settings(options, gallery, sockets), sort_keys=False), encoding="utf-8")
+        config = load_config(path, {})
+        camera = config.camera(CAMERA)
+        if programs.is_endless(camera):
+            raise UsageError(f"{describe_source(options.source)} has no end: use 'spade-stream run' for live sources")
+        outcome = run_with_progress(config, path, camera, stopping=stopping)
+    results = load_results(
+        scores=config.scores, camera=CAMERA, alerts=options.out / "alerts.jsonl", recorded_at=camera.recorded_at_unix
+    )
+    finish_folder(options.out, config, CAMERA)
+    _report(options, gallery, results, camera, outcome)
+    return _summary(options, results, outcome, stopped=stopping())
+
+
+def method_settings(gallery: Gallery, *, weights: Path | None, device: str) -> dict[str, Any]:
+    """Backbone and method sections that fit a gallery.
+
+    Raises:
+        GalleryMismatch: it was made by a method that this version does not have.
+    """
+    parameters = dict(gallery.calibration.parameters)
+    name = parameters.pop("method", None)
+    size = gallery.fingerprint.get("preprocessing", {}).get("size")
+    if name != "spade" or size is None:
+        raise GalleryMismatch(f"{gallery.folder}: made for method {name!r}, which this version does not have")
+    backbone = {"name": gallery.fingerprint["backbone"], "weights": None if weights is None else str(weights.resolve())}
+    return {"backbone": {**backbone, "device": device}, "method": {"name": name, "size": size, **parameters}}
+
+
+def _settings(options: ReplayOptions, gallery: Gallery, sockets: Path) -> dict[str, Any]:
+    source = options.source
+    camera = {
+        "id": CAMERA,
+        "source": source if ":" in source.split("/")[0] else str(Path(source).resolve()),
+        "scene": CAMERA,
+        "fps": options.fps,
+        "mode": "replay",
+        "folder_fps": options.folder_fps,
+        "start": options.start,
+        "seconds": options.seconds,
+        "recorded_at": options.recorded_at,
+    }
+    return {
+        "state": "state",
+        "cameras": [camera],
+        "scenes": {CAMERA: {"gallery": str(options.gallery.resolve())}},
+        **method_settings(gallery, weights=options.weights, device=options.device),
+        "worker": {"maps": "maps" if options.maps else None},
+        "link": {"endpoint": f"ipc://{sockets}/link"},
+        "feed": {"endpoint": f"ipc://{sockets}/feed"},
+        "sinks": [{"type": "jsonl", "folder": "."}],
+    }
+
+
+@contextmanager
+def socket_folder() -> Iterator[Path]:
+    """A private folder with a short name, for sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="spade-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def prepare_folder(out: Path, *, marker: str) -> None:
+    """Makes OUT, or empties it where an earlier run of the same command made it.
+
+    Raises:
+        UsageError: it holds something else, which is left alone.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: is a file")
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / marker).exists():
+            raise UsageError(f"--out {out}: is not empty and not of an earlier run of this command; name another folder")
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def finish_folder(out: Path, config: Config, camera: str) -> None:
+    """Puts the scores where people look for them, and removes what only the running processes needed."""
+    target = out / "scores.csv"
+    parts = sorted((config.scores / camera).glob("*.csv"))
+    with target.open("wb") as file:
+        for number, part in enumerate(parts):
+            lines = part.read_bytes().splitlines(keepends=True)
+            file.writelines(lines[1:] if number else lines)
+    shutil.rmtree(config.state, ignore_errors=True)
+
+
+def run_with_progress(config: Config, path: Path, camera: CameraSection, *, stopping: Callable[[], bool]) -> Outcome:
+    """Runs the pipeline with a bar that counts the camera's scored frames."""
+    expected = _expected_frames(camera)
+    due = 0.0
+    with tqdm(desc="score", unit="frame", total=expected, file=sys.stderr, mininterval=0.5) as bar:
+
+        def on_tick() -> None:
+            nonlocal due
+            if time.monotonic() < due:
+                return
+            due = time.monotonic() + _STATUS_EVERY
+            health = read_status(config.status, now=time.time())["cameras"].get(camera.id, {})
+            bar.update(health.get("scored", 0) + health.get("not_scored", 0) - bar.n)
+
+        outcome = programs.run(config, path, stopping=stopping, on_tick=on_tick)
+        due = 0.0
+        on_tick()
+    return outcome
+
+
+def _expected_frames(camera: CameraSection) -> int | None:
+    source = programs.open_camera(camera)
+    try:
+        count, rate = source.info.frame_count, source.info.fps
+    finally:
+        source.close()
+    if count is None or camera.fps is None or rate is None or camera.fps >= rate:
+        return count
+    return round(count * camera.fps / rate)
+
+
+def _report(
+    options: ReplayOptions, gallery: Gallery, results: Results, camera: CameraSection, outcome: Outcome
+) -> None:
+    threshold = gallery.calibration.threshold
+    above = sum(row.score is not None and row.score > threshold for row in results.rows)
+    write_report(
+        options.out / "index.html",
+        Report(
+            title=f"Replay of {Path(options.source).name}",
+            subtitle=(describe_source(options.source), f"gallery {options.gallery}, {gallery.version}, {len(gallery)} frames"),
+            summary=(
+                ("Alerts", str(len(results.episodes)), ""),
+                ("Frames scored", f"{len(results.rows) - results.not_scored:,}", f"{results.not_scored} could not be scored"),
+                ("Above the threshold", f"{above:,}", "frames"),
+            ),
+            timelines=timelines(results, name=Path(options.source).name) if results.rows else (),
+            events=None,
+            alerts=cards(
+                results, folder=options.out, gallery=gallery, matches={}, recorded_at=camera.recorded_at_unix
+            ),
+            notes=tuple(f"The run was not complete: {failure}." for failure in outcome.failed),
+        ),
+    )
+
+
+def _summary(options: ReplayOptions, results: Results, outcome: Outcome, *, stopped: bool) -> int:
+    scored = len(results.rows) - results.not_scored
+    print(f"{scored} frames scored, {len(results.episodes)} alert(s): {options.out / 'index.html'}")
+    problems = [f"{failure}: the recording was not read to its end" for failure in outcome.failed]
+    if results.not_scored:
+        reason = next(row.problem for row in results.rows if row.score is None)
+        problems.append(f"{results.not_scored} frame(s) could not be scored; the first: {reason}")
+    if stopped:
+        problems.append("stopped before the end")
+    elif not results.rows:
+        problems.append("no frame was scored")
+    if problems:
+        raise StreamError("; ".join(problems))
+    return os.EX_OK

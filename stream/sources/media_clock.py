@@ -1,0 +1,40 @@
+"""Turns the time stamps of a video into a media time that never runs backwards. Used by ``video``; pure."""
+
+from __future__ import annotations
+
+
+class MediaClock:
+    """Seconds since the first frame, bridging what time stamps do in the field: missing, repeated, jumping.
+
+    Args:
+        interval: nominal seconds between frames, for where the time stamps say nothing usable.
+        longest_gap: a longer step forwards is a jump of the source's clock and not of the scene, and is replaced by
+            ``interval``; None = every step forwards is believed (recordings pause).
+    """
+
+    def __init__(self, interval: float, *, longest_gap: float | None = None) -> None:
+        self._interval = interval
+        self._longest_gap = longest_gap
+        self._now: float | None = None  # what was last handed out
+        self._shift: float | None = None  # media time minus time stamp; None until there was a time stamp
+
+    def at(self, timestamp: float | None) -> float:
+        """Media time of the next frame, given its time stamp in seconds (None = it has none)."""
+        if self._now is None:
+            self._now = 0.0
+            if timestamp is not None:
+                self._shift = -timestamp
+            return self._now
+        bridged = self._now + self._interval
+        if timestamp is None:
+            self._now = bridged
+        elif self._shift is None or not self._plausible(timestamp + self._shift - self._now):
+            self._shift = bridged - timestamp
+            self._now = bridged
+        else:
+            self._now = max(self._now, timestamp + self._shift)
+        return self._now
+
+    def _plausible(self, step: float) -> bool:
+        # Up to one interval backwards is jitter round an estimated time, and not a new start of the source's clock.
+        return step >= -self._interval and (self._longest_gap is None or step <= self._longest_gap)

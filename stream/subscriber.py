@@ -1,0 +1,292 @@
+"""The client of the feed: every alert in order, across restarts of either side. For sinks, the console and integrators.
+
+::
+
+    with AlertSubscriber("ipc:///run/spade/feed.ipc", name="archive") as alerts:
+        for alert, evidence in alerts:
+            ...  # acknowledged when the next one is asked for
+
+One thread uses an object. Signs of life are sent only while something waits in :meth:`AlertSubscriber.poll`; a program
+that works on one alert for longer than the feed's patience is subscribed again by its next call, and misses nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import zmq
+
+from stream.endpoints import SecureSocket, parse_endpoint
+from stream.errors import LinkLost, UsageError, WireError
+from stream.feed import BEAT_S, WINDOW, check_subscription, is_seq
+from stream.messages import Alert, Evidence
+from stream.wire import MAX_PART_BYTES, Envelope, Kind, decode, decode_alert, encode
+
+SILENT_S = 3 * BEAT_S
+"""The feed beats every BEAT_S; after three that did not come, the connection is made anew, again and again."""
+
+_MAX_UNREADABLE = 3  # the same place, damaged so often, is not bad luck on the way
+_RECEIVE_QUEUE = 4 * WINDOW  # messages; the feed's window is the real bound
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Alerts that retention removed before this subscriber had them."""
+
+    first: int  # sequence number
+    last: int  # sequence number, included
+
+
+class AlertSubscriber:
+    """An endless iterator of ``(Alert, Evidence)``. A lost picture is empty, and the alert's file name for it None.
+
+    Args:
+        endpoint: the feed's ``ipc://`` or ``tcp://`` address. The feed need not be there yet.
+        since: the last sequence number already had; 0 for everything kept. None: after what was acknowledged under
+            ``name``, or without a name from now on.
+        name: who asks, unique; the feed remembers its place.
+        secure: sets the CURVE keys of each new socket before it connects.
+        clock: monotonic seconds.
+
+    Raises:
+        UsageError: endpoint, since or name is not well formed.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        since: int | None = None,
+        name: str | None = None,
+        secure: SecureSocket | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        try:
+            self._name, self._last = check_subscription(name, since)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        self._endpoint = parse_endpoint(endpoint)
+        self._secure = secure
+        self._clock = clock
+        self._gaps: list[Gap] = []
+        self._handed_out: int | None = None
+        self._unreadable = 0
+        self._connected = self._caught_up = False
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket: zmq.Socket[bytes] | None = None
+        self._heard = self._next_beat = 0.0
+
+    @property
+    def last_seq(self) -> int | None:
+        """The last number handed out or reported as a gap: where the next subscription goes on. None: not known yet."""
+        return self._last
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """What was lost for good, in order."""
+        return tuple(self._gaps)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the feed was heard within the last ``SILENT_S`` of waiting."""
+        return self._connected
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything has come that was committed when the present connection subscribed."""
+        return self._caught_up
+
+    def poll(self, timeout: float) -> tuple[Alert, Evidence] | None:
+        """The next alert, or None after ``timeout`` seconds. Asking acknowledges the one handed out before.
+
+        Raises:
+            LinkLost: the feed refuses this subscriber, or sends what this version cannot read; with the reason.
+                A feed that is absent is not an error: see :attr:`connected`.
+        """
+        if self._handed_out is not None:
+            self.ack(self._handed_out)
+        deadline = self._clock() + timeout
+        while True:
+            socket = self._keep_alive()
+            now = self._clock()
+            pause = max(0.0, min(deadline, self._next_beat) - now)
+            if socket.poll(int(pause * 1000) + (pause > 0)):
+                found = self._take(socket.recv_multipart())
+                if found is not None:
+                    return found
+            elif self._clock() >= deadline:
+                return None
+
+    def ack(self, seq: int) -> None:
+        """Tells the feed that everything up to ``seq`` is safe here. Lost on the way, it only costs a repetition."""
+        if self._handed_out is not None and seq >= self._handed_out:
+            self._handed_out = None
+        self._send(Kind.ACK, {"seq": seq})
+
+    def close(self) -> None:
+        """Leaves without acknowledging what was handed out last. May be called twice."""
+        if not self._context.closed:
+            # A little patience: the last acknowledgement may still be on its way to the feed.
+            self._context.destroy(linger=int(BEAT_S * 1000) if self._connected else 0)
+        self._socket = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[tuple[Alert, Evidence]]:
+        return self
+
+    def __next__(self) -> tuple[Alert, Evidence]:
+        while True:
+            found = self.poll(BEAT_S)
+            if found is not None:
+                return found
+
+    # -- the connection -----------------------------------------------------------------------------------------------
+
+    def _keep_alive(self) -> zmq.Socket[bytes]:
+        """The socket, with a beat sent if one is due; a new one where the feed has been silent for too long."""
+        now = self._clock()
+        socket = self._socket
+        # What waits in the socket was sent while this program was busy elsewhere, and is a sign of life too.
+        if socket is None or (now - self._heard > SILENT_S and not socket.poll(0)):
+            if self._connected:
+                _log.warning("feed %s is silent; subscribing again after %s", self._endpoint, self._last)
+            return self._subscribe()
+        if now >= self._next_beat:
+            self._next_beat = now + BEAT_S
+            self._send(Kind.BEAT, {})
+        return socket
+
+    def _subscribe(self) -> zmq.Socket[bytes]:
+        # A new socket each time: whatever the old connection still carries can no longer be mistaken for an answer.
+        self._disconnect()
+        socket = self._context.socket(zmq.DEALER)
+        self._socket = socket
+        socket.linger = 0
+        socket.rcvhwm = _RECEIVE_QUEUE
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_PART_BYTES)
+        if self._secure is not None:
+            self._secure(self._context, socket)
+        socket.connect(self._endpoint.url)
+        now = self._clock()
+        self._heard, self._next_beat = now, now + BEAT_S
+        self._send(Kind.SUBSCRIBE, {"name": self._name, "since": self._last})
+        return socket
+
+    def _disconnect(self) -> None:
+        self._connected = self._caught_up = False
+        if self._socket is not None:
+            self._socket.close(linger=0)
+            self._socket = None
+
+    def _send(self, kind: Kind, meta: dict[str, Any]) -> None:
+        if self._socket is None:
+            return
+        try:
+            self._socket.send_multipart(encode(kind, meta), zmq.NOBLOCK)
+        except zmq.Again:
+            # The queue is full of what an absent feed did not take. The next connection begins with a SUBSCRIBE.
+            _log.debug("%s not sent: the feed takes nothing", kind.name)
+
+    # -- messages -----------------------------------------------------------------------------------------------------
+
+    def _take(self, parts: list[bytes]) -> tuple[Alert, Evidence] | None:
+        self._heard = self._clock()
+        self._connected = True
+        try:
+            return self._understand(decode(parts))
+        except WireError as error:
+            self._unreadable += 1
+            if self._unreadable >= _MAX_UNREADABLE:
+                raise LinkLost(
+                    f"feed {self._endpoint} sends after {self._last} what cannot be read: {error}. "
+                    "Check that both sides have the same version"
+                ) from error
+            _log.warning("feed %s: message that is not well formed: %s; subscribing again", self._endpoint, error)
+            self._subscribe()
+            return None
+
+    def _understand(self, message: Envelope) -> tuple[Alert, Evidence] | None:
+        meta = message.meta
+        if message.kind is Kind.ALERT:
+            return self._alert(*decode_alert(message))
+        if message.kind is Kind.GAP:
+            self._gap(_seq(meta, "first"), _seq(meta, "last"))
+        elif message.kind is Kind.CAUGHT_UP:
+            self._catch_up(_seq(meta, "seq"))
+        elif message.kind is Kind.REFUSED:
+            if meta.get("again") is not True:
+                self._disconnect()
+                raise LinkLost(f"feed {self._endpoint} refuses: {str(meta.get('reason'))[:500]}")
+            self._subscribe()
+        elif message.kind is not Kind.BEAT:
+            raise WireError(f"a feed sends no {message.kind.name} to a subscriber")
+        return None
+
+    def _alert(self, alert: Alert, evidence: Evidence) -> tuple[Alert, Evidence] | None:
+        if self._last is not None and alert.seq <= self._last:
+            self._send(Kind.ACK, {"seq": alert.seq})
+            return None
+        if self._last is not None and alert.seq != self._last + 1:
+            raise WireError(f"alert {alert.seq} follows {self._last} without a GAP")
+        self._last = self._handed_out = alert.seq
+        self._unreadable = 0
+        return alert, evidence
+
+    def _gap(self, first: int, last: int) -> None:
+        if self._last is not None:
+            first = max(first, self._last + 1)
+        if first > last:
+            return
+        self._gaps.append(Gap(first, last))
+        self._last = last
+        _log.warning("feed %s: alerts %d to %d are gone for good (retention)", self._endpoint, first, last)
+
+    def _catch_up(self, seq: int) -> None:
+        if self._last is not None and seq > self._last:
+            raise WireError(f"caught up with {seq}, but nothing came after {self._last}")
+        # Tells a subscriber that asked for "from now on" where that is, should the feed die before the first alert.
+        self._last = max(seq, self._last or 0)
+        self._caught_up = True
+        self._unreadable = 0
+
+
+def request_status(endpoint: str, timeout: float, *, secure: SecureSocket | None = None) -> dict[str, Any]:
+    """What the feed's STATUS answers, waiting ``timeout`` seconds at most.
+
+    Raises:
+        LinkLost: no answer, or a refusal.
+        WireError: an answer that is not well formed.
+    """
+    parsed = parse_endpoint(endpoint)
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        socket.linger = 0
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_PART_BYTES)
+        if secure is not None:
+            secure(context, socket)
+        socket.connect(parsed.url)
+        socket.send_multipart(encode(Kind.STATUS, {}))
+        if not socket.poll(int(timeout * 1000)):
+            raise LinkLost(f"feed {parsed} gave no status within {timeout:g} s: check that it runs")
+        answer = decode(socket.recv_multipart())
+    if answer.kind is not Kind.STATUS:
+        raise LinkLost(f"feed {parsed} refuses: {str(answer.meta.get('reason'))[:500]}")
+    return dict(answer.meta)
+
+
+def _seq(meta: Any, field: str) -> int:
+    value = meta.get(field)
+    if not is_seq(value):
+        raise WireError(f"{field} {value!r} is no sequence number")
+    return value

@@ -1,0 +1,138 @@
+"""A network camera that is real: GStreamer's RTSP server in a process of its own, which can be stopped and killed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from video_files import COUNT, HEIGHT, WIDTH, brightness, level, make_video
+
+from stream.errors import SourceError, SourceStalled, SourceUnauthorized, SourceUnreachable
+from stream.sources import open_source
+from stream.sources.base import Source
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+SERVER = Path(__file__).parents[1] / "rtsp_server.py"
+USER, PASSWORD = "bob", "p@ss/w?rd#1"
+BOUND = 30.0  # seconds: far more than any wait here; a test that reaches it has failed
+
+pytestmark = [pytest.mark.rtsp, pytest.mark.slow]
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A running server."""
+
+    process: subprocess.Popen[str]
+    address: str  # host:port/path
+
+    def url(self, password: str = PASSWORD) -> str:
+        """Its address with credentials, percent-encoded."""
+        return f"rtsp://{USER}:{quote(password, safe='')}@{self.address}"
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of Motion JPEG, which every GStreamer can decode."""
+    return make_video(tmp_path_factory.mktemp("rtsp") / "recording.avi", codec="mjpeg")
+
+
+@pytest.fixture
+def camera(recording: Path) -> Iterator[Camera]:
+    """A camera that plays the recording over and over."""
+    imports = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
+    try:
+        subprocess.run([SYSTEM_PYTHON, "-c", imports], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip(f"{SYSTEM_PYTHON} cannot import GstRtspServer (Debian: gir1.2-gst-rtsp-server-1.0, python3-gi)")
+    command = [SYSTEM_PYTHON, str(SERVER), str(recording), "--user", USER, "--password", PASSWORD]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        ready = process.stdout.readline()  # ends too if the server does
+        try:
+            assert ready.startswith("READY rtsp://")
+            yield Camera(process, ready.split("://")[1].strip())
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+
+
+def assert_no_password(error: BaseException) -> None:
+    text = "".join(traceback.format_exception(error)) + repr(error)
+    assert error.__context__ is None
+    assert PASSWORD not in text
+    assert quote(PASSWORD, safe="") not in text
+
+
+def read_until_fault(source: Source) -> SourceError:
+    """What ends the frames, in another thread, so that one that never ends fails the test."""
+    faults: list[SourceError] = []
+
+    def consume() -> None:
+        try:
+            for _ in source.frames():
+                pass
+        except SourceError as error:
+            faults.append(error)
+
+    thread = threading.Thread(target=consume, daemon=True)
+    thread.start()
+    thread.join(BOUND)
+    source.close()
+    assert len(faults) == 1
+    return faults[0]
+
+
+def test_frames_arrive_in_order_and_look_like_the_recording_also_after_its_end(camera: Camera) -> None:
+    source = open_source(camera.url())
+    frames = []
+    for frame in source.frames():
+        frames.append(frame)
+        if len(frames) == COUNT + 5:
+            break
+    source.close()
+    assert (source.info.width, source.info.height, source.info.fps) == (WIDTH, HEIGHT, 10.0)
+    assert source.info.live
+    assert source.info.frame_count is None
+    assert PASSWORD not in source.info.name
+    assert [frame.index for frame in frames] == list(range(COUNT + 5))
+    assert [frame.media_time for frame in frames] == pytest.approx([n / 10 for n in range(COUNT + 5)], abs=0.06)
+    # The first frame that comes may be any of the recording; from there on they follow each other.
+    first = round((brightness(frames[0].image) - level(0)) / 10)
+    for n, frame in enumerate(frames):
+        assert brightness(frame.image) == pytest.approx(level(first + n), abs=4.9)
+
+
+def test_a_wrong_password_is_refused_and_shown_nowhere(camera: Camera) -> None:
+    with pytest.raises(SourceUnauthorized) as caught:
+        open_source(camera.url("wr0ng/" + PASSWORD))
+    assert_no_password(caught.value)
+
+
+def test_a_path_that_the_camera_does_not_have_is_unreachable(camera: Camera) -> None:
+    with pytest.raises(SourceUnreachable) as caught:
+        open_source(camera.url() + "/nothing")
+    assert_no_password(caught.value)
+
+
+def test_a_camera_that_dies_is_unreachable(camera: Camera) -> None:
+    source = open_source(camera.url(), read_timeout=2.0)
+    camera.process.kill()
+    fault = read_until_fault(source)
+    assert isinstance(fault, SourceUnreachable | SourceStalled)
+    assert_no_password(fault)
+
+
+def test_a_camera_that_freezes_is_stalled(camera: Camera) -> None:
+    source = open_source(camera.url(), read_timeout=2.0)
+    camera.process.send_signal(signal.SIGSTOP)
+    fault = read_until_fault(source)
+    assert isinstance(fault, SourceStalled)
+    assert_no_password(fault)
