@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,13 @@ TAIL_FRACTION = 0.1
 """Part of the held-out frames that the tail is fitted to: enough of them to average, few enough to be a tail."""
 
 LEAST_SCALE = 0.02
-"""The tail's scale is at least this part of ``u``: footage without any change would else give a threshold of no width."""
-
-GROW_QUANTILE = 0.995
-"""A mask reaches as far as pixels score higher than this part of all normal pixels ..."""
+"""The tail's scale is at least this part of ``u``: footage without any change would else give a threshold of no
+width.
+"""
 
 GROW_FLOOR = 0.5
-"""... but never below this part of the threshold: the edge of an object blurred by the Gaussian lies at half its height."""
+"""A mask reaches as far as pixels score higher than the highest pixel of half of all normal frames, but never below
+this part of the threshold: the edge of an object that the Gaussian blurred lies at half its height."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Calibration:
     median: float  # of the held-out frames' scores
     highest: float  # of the held-out frames' scores
     parameters: Mapping[str, Any]  # of the scorer that made the scores: a threshold is good for that one only
+    scales: Mapping[str, float] = field(default_factory=dict)  # of the method's channels, where it has several
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -60,52 +61,73 @@ class Calibration:
                 median=float(data["median"]),
                 highest=float(data["highest"]),
                 parameters=dict(data["parameters"]),
+                scales={str(name): float(value) for name, value in data["scales"].items()},
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise GalleryCorrupt(f"calibration is not well formed: {type(error).__name__}: {error}") from None
 
 
 def calibrate(
     frame_scores: NDArray[np.floating],
-    pixel_quantiles: NDArray[np.floating],
     *,
     exceedance: float,
     parameters: Mapping[str, Any],
 ) -> Calibration:
-    """Sets the thresholds so that the wanted part of normal frames lies above.
-
-    A part such as 1 in 1,000 can't be counted in a few hundred held-out frames, so it is extrapolated: above its 90 %
-    quantile ``u`` the distribution's tail is taken as exponential (peaks over threshold with shape 0), with the mean excess
-    as its scale. It assumes that the held-out footage shows what is normal at that hour, and a tail no heavier than that.
+    """Sets the thresholds so that the wanted part of normal frames lies above (see :func:`tail_threshold`).
 
     Args:
         frame_scores: (M,) highest pixel score of each held-out frame.
-        pixel_quantiles: (M,) each frame's own ``GROW_QUANTILE`` quantile of pixel scores.
         exceedance: wanted part of normal frames above the threshold, in (0, TAIL_FRACTION).
         parameters: of the scorer.
 
     Raises:
         CalibrationError: fewer than ``MIN_HELD_OUT`` frames, or scores that are not finite.
     """
-    if not 0 < exceedance < TAIL_FRACTION:
-        raise CalibrationError(f"exceedance = {exceedance}: must be above 0 and below {TAIL_FRACTION}")
-    if len(frame_scores) < MIN_HELD_OUT:
-        raise CalibrationError(
-            f"{len(frame_scores)} held-out normal frame(s); at least {MIN_HELD_OUT} are needed to set a threshold: "
-            "enroll longer footage, at a higher rate, or hold out a larger part"
-        )
-    if not (np.isfinite(frame_scores).all() and np.isfinite(pixel_quantiles).all()):
+    check_held_out(len(frame_scores), exceedance)
+    if not np.isfinite(frame_scores).all():
         raise CalibrationError("scores of the held-out frames are not finite: the features or the gallery are damaged")
-    start = float(np.quantile(frame_scores, 1 - TAIL_FRACTION))
-    scale = max(float((frame_scores[frame_scores >= start] - start).mean()), LEAST_SCALE * start)
-    threshold = start + scale * math.log(TAIL_FRACTION / exceedance)
-    grow = min(threshold, max(GROW_FLOOR * threshold, float(np.mean(pixel_quantiles))))
+    threshold = tail_threshold(frame_scores, exceedance)
     return Calibration(
         threshold=threshold,
-        grow_threshold=grow,
+        grow_threshold=grow_threshold(frame_scores, threshold),
         exceedance=exceedance,
         held_out=len(frame_scores),
         median=float(np.median(frame_scores)),
         highest=float(frame_scores.max()),
         parameters=dict(parameters),
     )
+
+
+def grow_threshold(frame_scores: NDArray[np.floating], threshold: float) -> float:
+    """How far masks reach; see ``GROW_FLOOR``."""
+    return min(threshold, max(GROW_FLOOR * threshold, float(np.median(frame_scores))))
+
+
+def check_held_out(frames: int, exceedance: float) -> None:
+    """Raises CalibrationError where so many held-out frames cannot give a threshold, or the wanted part is out of
+    bounds.
+    """
+    if not 0 < exceedance < TAIL_FRACTION:
+        raise CalibrationError(f"exceedance = {exceedance}: must be above 0 and below {TAIL_FRACTION}")
+    if frames < MIN_HELD_OUT:
+        raise CalibrationError(
+            f"{frames} held-out normal frame(s); at least {MIN_HELD_OUT} are needed to set a threshold: "
+            "enroll longer footage, at a higher rate, or hold out a larger part"
+        )
+
+
+def tail_threshold(values: NDArray[np.floating], exceedance: float) -> float:
+    """The value that the wanted part of normal values lies above.
+
+    A part such as 1 in 1,000 can't be counted in a few hundred held-out frames, so it is extrapolated: above its 90 %
+    quantile ``u`` the distribution's tail is taken as exponential (peaks over threshold with shape 0), with the mean
+    excess as its scale. It assumes that the held-out footage shows what is normal at that hour, and a tail no heavier
+    than that.
+
+    Args:
+        values: (M,) highest score of each held-out frame.
+        exceedance: wanted part above, in (0, TAIL_FRACTION).
+    """
+    start = float(np.quantile(values, 1 - TAIL_FRACTION))
+    scale = max(float((values[values >= start] - start).mean()), LEAST_SCALE * start)
+    return start + scale * math.log(TAIL_FRACTION / exceedance)

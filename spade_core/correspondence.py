@@ -37,11 +37,11 @@ def concatenated_pyramid(levels: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def pixel_scores(query: torch.Tensor, references: Iterable[torch.Tensor], *, kappa: int = 1) -> torch.Tensor:
-    """Eq. 3: each location's mean squared L2 distance to its kappa nearest features among all locations of all K frames.
+    """Eq. 3: each location's mean squared L2 distance to its kappa nearest features anywhere in the K frames.
 
     The frames are streamed, so memory does not grow with K. Neighbours are found by the expanded square
-    (one matrix product), then their distances are computed again from the differences themselves, because the expansion
-    cancels badly in float32 where a match is close.
+    (one matrix product) of features taken from their mean, then their distances are computed again from the differences
+    themselves: the expansion cancels badly in float32, the more so the farther features lie from the origin.
 
     Args:
         query: (P, C) float32, from :func:`concatenated_pyramid`.
@@ -56,8 +56,9 @@ def pixel_scores(query: torch.Tensor, references: Iterable[torch.Tensor], *, kap
         if reference.shape[1] != query.shape[1]:
             raise InputError(f"query has {query.shape[1]} channels, a gallery frame {reference.shape[1]}")
         if not 1 <= kappa <= len(reference):
-            raise InputError(f"kappa = {kappa}: a frame has {len(reference)} locations, so kappa must be 1..{len(reference)}")
-        distances = torch.cat([_nearest(block, reference, kappa) for block in torch.split(query, BLOCK)])
+            places = len(reference)
+            raise InputError(f"kappa = {kappa}: a frame has {places} locations, so kappa must be 1..{places}")
+        distances = _nearest(query, reference, kappa)
         if best is not None:
             distances = torch.cat([best, distances], dim=1).topk(kappa, dim=1, largest=False).values
         best = distances
@@ -66,9 +67,15 @@ def pixel_scores(query: torch.Tensor, references: Iterable[torch.Tensor], *, kap
     return best.mean(dim=1)
 
 
-def _nearest(block: torch.Tensor, reference: torch.Tensor, kappa: int) -> torch.Tensor:
-    """(Q, kappa) squared distances of each row of ``block`` to its nearest rows of ``reference``."""
-    # |q|^2 is the same for all candidates of a row, so it does not change which are nearest.
-    ranking = torch.addmm(reference.square().sum(dim=1), block, reference.T, alpha=-2.0)
-    indices = ranking.argmin(dim=1, keepdim=True) if kappa == 1 else ranking.topk(kappa, dim=1, largest=False).indices
-    return torch.stack([(block - reference[column]).square().sum(dim=1) for column in indices.T], dim=1)
+def _nearest(query: torch.Tensor, reference: torch.Tensor, kappa: int) -> torch.Tensor:
+    """(P, kappa) squared distances of each row of ``query`` to its nearest rows of ``reference``."""
+    centre = reference.mean(dim=0)
+    candidates = reference - centre
+    lengths = candidates.square().sum(dim=1)
+    found = []
+    for block in torch.split(query, BLOCK):
+        # |q|^2 is the same for all candidates of a row, so it does not change which are nearest.
+        ranking = torch.addmm(lengths, block - centre, candidates.T, alpha=-2.0)
+        nearest = ranking.argmin(dim=1, keepdim=True) if kappa == 1 else ranking.topk(kappa, largest=False).indices
+        found.append(torch.stack([(block - reference[column]).square().sum(dim=1) for column in nearest.T], dim=1))
+    return torch.cat(found)

@@ -10,6 +10,7 @@
         calibration.json   thresholds (see calibration)
         pooled.f32         (N, D) float32, little-endian, C order
         level1.f16 ..      (N, C, H, W) float16 per pyramid level, finest first
+        motion.f16         (N, GRID, GRID) float16 motion maps; NaN where motion was not known
         levels.crc         (N, levels) uint32: CRC-32 of each frame's part of each level file
         thumbnails.bin     JPEG pictures, one after another
 
@@ -33,13 +34,14 @@ from numpy.typing import NDArray
 
 from spade_core.calibration import Calibration
 from spade_core.errors import GalleryCorrupt, GalleryMismatch, GalleryNotFound
+from spade_core.motion import GRID
 
 FORMAT = 1
 """Version of this layout; grows when an older reader could not read it any more."""
 
 CURRENT, MANIFEST, FRAMES, CALIBRATION = "CURRENT", "manifest.json", "frames.json", "calibration.json"
-POOLED, CHECKS, THUMBNAILS = "pooled.f32", "levels.crc", "thumbnails.bin"
-_EAGER = (FRAMES, CALIBRATION, POOLED, CHECKS)  # small: checked in full whenever a gallery is opened
+POOLED, MOTION, CHECKS, THUMBNAILS = "pooled.f32", "motion.f16", "levels.crc", "thumbnails.bin"
+_EAGER = (FRAMES, CALIBRATION, POOLED, MOTION, CHECKS)  # small: checked in full whenever a gallery is opened
 _CHUNK = 8 << 20  # bytes hashed at once
 
 
@@ -60,6 +62,11 @@ class NormalFrames(Protocol):
         """(N, D) float32 pooled features."""
         ...
 
+    @property
+    def motion(self) -> NDArray[np.float16]:
+        """(N, GRID, GRID) float16 motion maps; NaN where motion was not known."""
+        ...
+
     def pyramid(self, index: int) -> tuple[NDArray[np.float16], ...]:
         """The levels of one frame, finest first, each (C, H, W) float16."""
         ...
@@ -73,6 +80,11 @@ def level_file(level: int) -> str:
 def pooled_map(folder: Path, shape: Sequence[int], mode: Any) -> np.memmap[Any, Any]:
     """Memory map of the pooled features in a version folder."""
     return np.memmap(folder / POOLED, dtype="<f4", mode=mode, shape=tuple(shape))
+
+
+def motion_map(folder: Path, frames: int, mode: Any) -> np.memmap[Any, Any]:
+    """Memory map of the motion maps in a version folder."""
+    return np.memmap(folder / MOTION, dtype="<f2", mode=mode, shape=(frames, GRID, GRID))
 
 
 def level_map(folder: Path, level: int, shape: Sequence[int], mode: Any) -> np.memmap[Any, Any]:
@@ -110,6 +122,7 @@ class Gallery:
         try:
             self._pooled = pooled_map(self._path, (n, int(self.manifest["pooled"])), "r")
             self._levels = [level_map(self._path, i, (n, *shape), "r") for i, shape in enumerate(self._shapes)]
+            self._motion = motion_map(self._path, n, "r")
             checks = np.fromfile(self._path / CHECKS, dtype="<u4")
             self._checks = checks.reshape(n, len(self._levels))
         except (ValueError, OSError) as error:
@@ -137,6 +150,11 @@ class Gallery:
     def pooled(self) -> NDArray[np.float32]:
         """(N, D) float32 pooled features, memory-mapped."""
         return self._pooled
+
+    @property
+    def motion(self) -> NDArray[np.float16]:
+        """(N, GRID, GRID) float16 motion maps, memory-mapped; NaN where motion was not known."""
+        return self._motion
 
     def pyramid(self, index: int) -> tuple[NDArray[np.float16], ...]:
         """The levels of one frame, finest first, each (C, H, W) float16; memory-mapped, checked when first used.
@@ -182,7 +200,9 @@ def _current(folder: Path) -> str:
     try:
         version = (folder / CURRENT).read_text(encoding="ascii").strip()
     except FileNotFoundError:
-        raise GalleryNotFound(f"{folder}: not a gallery (it has no {CURRENT} file); make one with 'spade-stream enroll'") from None
+        raise GalleryNotFound(
+            f"{folder}: not a gallery (it has no {CURRENT} file); make one with 'spade-stream enroll'"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise GalleryCorrupt(f"{folder / CURRENT}: cannot be read: {error}. {_REMEDY}") from None
     if not (version[:1] == "v" and version[1:].isdigit()):
@@ -221,7 +241,9 @@ def _check_size(path: Path, entry: Mapping[str, Any]) -> None:
     except OSError as error:
         raise GalleryCorrupt(f"{path}: {error.strerror or error}. {_REMEDY}") from None
     if size != entry["bytes"]:
-        raise GalleryCorrupt(f"{path}: {size} bytes, the manifest says {entry['bytes']}: cut short or altered. {_REMEDY}")
+        raise GalleryCorrupt(
+            f"{path}: {size} bytes, the manifest says {entry['bytes']}: cut short or altered. {_REMEDY}"
+        )
 
 
 def _check_digest(path: Path, entry: Mapping[str, Any]) -> None:

@@ -25,6 +25,7 @@ from spade_core.gallery import (
     FORMAT,
     FRAMES,
     MANIFEST,
+    MOTION,
     POOLED,
     THUMBNAILS,
     Gallery,
@@ -34,6 +35,7 @@ from spade_core.gallery import (
     level_file,
     level_map,
     manifest_digest,
+    motion_map,
     pooled_map,
 )
 
@@ -65,21 +67,23 @@ class GalleryWriter:
     ) -> None:
         if capacity < 1:
             raise InputError(f"capacity = {capacity}: must be at least 1")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            _only_builder(self._lock, folder)
-            _remove_leftovers(folder)
-            self._path = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=folder))
-        except OSError as error:
-            raise GalleryError(f"{folder}: a gallery cannot be written here: {error.strerror or error}") from None
         self._folder, self._fingerprint, self._shapes = folder, dict(fingerprint), [tuple(s) for s in levels]
-        # Sparse files: a slot takes room on the disk once it is filled.
-        self._pooled = pooled_map(self._path, (capacity, pooled), "w+")
-        self._levels = [level_map(self._path, i, (capacity, *s), "w+") for i, s in enumerate(self._shapes)]
         self._frames: list[GalleryFrame] = []
         self._thumbnails: list[bytes] = []
-        self._open = True
+        self._open, self._lock = False, -1
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _only_builder(folder)
+            _remove_leftovers(folder)
+            self._path = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=folder))
+            self._open = True
+            # Sparse files: a slot takes room on the disk once it is filled.
+            self._pooled = pooled_map(self._path, (capacity, pooled), "w+")
+            self._motion = motion_map(self._path, capacity, "w+")
+            self._levels = [level_map(self._path, i, (capacity, *s), "w+") for i, s in enumerate(self._shapes)]
+        except OSError as error:
+            self.abandon()  # else the lock would stay, and refuse the next attempt
+            raise GalleryError(f"{folder}: a gallery cannot be written here: {error.strerror or error}") from None
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -87,13 +91,20 @@ class GalleryWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.abandon()
 
     @property
     def pooled(self) -> NDArray[np.float32]:
         """(n, D) float32: the slots filled so far."""
         return self._pooled[: len(self)]
+
+    @property
+    def motion(self) -> NDArray[np.float16]:
+        """(n, GRID, GRID) float16: the slots filled so far."""
+        return self._motion[: len(self)]
 
     def pyramid(self, index: int) -> tuple[NDArray[np.float16], ...]:
         """The levels of one filled slot, each (C, H, W) float16."""
@@ -107,6 +118,7 @@ class GalleryWriter:
         levels: Sequence[NDArray[np.floating]],
         frame: GalleryFrame,
         thumbnail: bytes,
+        motion: NDArray[np.float16] | None = None,
     ) -> None:
         """Fills a slot: the next free one, or one in use, which is replaced.
 
@@ -116,17 +128,32 @@ class GalleryWriter:
             levels: one (C, H, W) array per level, finest first; stored in half precision.
             frame: where it came from.
             thumbnail: small JPEG.
+            motion: (GRID, GRID) motion map; None = not known.
 
         Raises:
-            InputError: the slot would leave a hole, or a feature is not finite in half precision.
+            InputError: the slot would leave a hole, a shape is not the gallery's, or a feature is not finite in half
+                precision.
+            GalleryError: already published or abandoned.
         """
+        if not self._open:
+            raise GalleryError(f"{self._folder}: this version is published or abandoned; nothing can be added to it")
         if not 0 <= slot <= len(self) or slot >= len(self._pooled):
-            raise InputError(f"slot {slot}: {len(self)} of {len(self._pooled)} slots are filled, the next one is {len(self)}")
+            filled, capacity = len(self), len(self._pooled)
+            raise InputError(f"slot {slot}: {filled} of {capacity} slots are filled, the next one is {filled}")
+        shapes = [level.shape for level in levels]
+        if pooled.shape != self._pooled.shape[1:] or shapes != self._shapes:  # NumPy would spread (1, H, W) over all C
+            raise InputError(
+                f"features of frame {frame.index} of {frame.source} have shapes {pooled.shape} and {shapes}; "
+                f"this gallery needs {self._pooled.shape[1:]} and {self._shapes}"
+            )
         with np.errstate(over="ignore"):
             halves = [np.asarray(level, dtype=np.float16) for level in levels]
         if not np.isfinite(pooled).all() or not all(np.isfinite(half).all() for half in halves):
             raise InputError(f"features of frame {frame.index} of {frame.source} are not finite in half precision")
+        if motion is not None and (motion.shape != self._motion.shape[1:] or not np.isfinite(motion).all()):
+            raise InputError(f"motion map of frame {frame.index} of {frame.source}: not finite, or of another shape")
         self._pooled[slot] = pooled
+        self._motion[slot] = np.nan if motion is None else motion
         for stored, half in zip(self._levels, halves, strict=True):
             stored[slot] = half
         if slot == len(self):
@@ -149,6 +176,7 @@ class GalleryWriter:
             version = _next_version(self._folder)
             os.rename(self._path, self._folder / version)
             self._open = False
+            _sync_folder(self._folder)  # CURRENT must never be on the disk before what it names
             _write(self._folder / f"{CURRENT}.new", f"{version}\n".encode())
             os.replace(self._folder / f"{CURRENT}.new", self._folder / CURRENT)
             _sync_folder(self._folder)
@@ -168,12 +196,13 @@ class GalleryWriter:
     def _write_files(self, calibration: Calibration, note: Mapping[str, Any]) -> None:
         n, path = len(self), self._path
         self._pooled.flush()
+        self._motion.flush()
         checks = np.empty((n, len(self._levels)), dtype="<u4")
         for number, level in enumerate(self._levels):
             level.flush()
             checks[:, number] = [zlib.crc32(level[index]) for index in range(n)]
         capacity = len(self._pooled)
-        names = [POOLED, *(level_file(number) for number in range(len(self._levels)))]
+        names = [POOLED, MOTION, *(level_file(number) for number in range(len(self._levels)))]
         for name in names:
             file = path / name
             _truncate(file, file.stat().st_size // capacity * n)
@@ -196,12 +225,17 @@ class GalleryWriter:
         _sync_folder(path)
 
 
-def _only_builder(lock: int, folder: Path) -> None:
+def _only_builder(folder: Path) -> int:
+    """Takes the gallery's lock and returns it, a file descriptor; the kernel frees it when the process dies."""
+    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         os.close(lock)
+        if not isinstance(error, BlockingIOError):
+            raise
         raise GalleryError(f"{folder}: another program is building this gallery; wait until it is done") from None
+    return lock
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 
 from spade_core.errors import InputError
 
+_ROWS = 16
+"""Queries searched at once. For many, faiss expands the square to |x|² + |y|² - 2xy, which cancels in float32: a
+frame's score would depend on how many others came with it."""
+
 
 class NearestFrames:
     """Exact nearest-neighbour index over the pooled features of a gallery.
@@ -39,12 +43,21 @@ class NearestFrames:
 
         Returns:
             Squared L2 distances (B, K) float32 and gallery indices (B, K) int64.
+
+        Raises:
+            InputError: K or the queries do not suit the gallery, or a distance is not finite.
         """
         if not 1 <= k <= len(self):
             raise InputError(f"K = {k}: the gallery holds {len(self)} frame(s), so K must be 1..{len(self)}")
         if queries.ndim != 2 or queries.shape[1] != self._index.d:
             raise InputError(f"queries have shape {queries.shape}; this gallery needs (B, {self._index.d})")
-        distances, indices = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), k)
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        distances, indices = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+        for start in range(0, len(queries), _ROWS):
+            rows = slice(start, start + _ROWS)
+            distances[rows], indices[rows] = self._index.search(queries[rows], k)
+        if (indices < 0).any():  # faiss says -1 where a distance is no number, and -1 is a frame to NumPy
+            raise InputError("distances to the gallery's frames are not finite: inference failed")
         return distances, indices
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from spade_core.calibration import GROW_QUANTILE
 from spade_core.correspondence import concatenated_pyramid, pixel_scores
 from spade_core.errors import InputError
 from spade_core.extractor import Features
@@ -44,11 +43,9 @@ class FrameScore:
     image_score: float  # eq. 2
     pixel_scores: NDArray[np.float32]  # (S, S): eq. 3, upsampled to the scoring image and smoothed
     neighbours: tuple[tuple[int, float], ...]  # (gallery index, squared distance of pooled features), nearest first
-
-    @property
-    def grow_quantile(self) -> float:
-        """The frame's ``GROW_QUANTILE`` quantile of pixel scores, which calibration asks for."""
-        return float(np.quantile(self.pixel_scores, GROW_QUANTILE))
+    detail: NDArray[np.float32] | None = (
+        None  # (h, w) finer, uncalibrated map that shows where in a region the object is
+    )
 
 
 class SpadeScorer:
@@ -104,19 +101,24 @@ class SpadeScorer:
         with torch.inference_mode():
             query = concatenated_pyramid(levels)
             references = (
-                concatenated_pyramid([torch.from_numpy(np.array(level)).to(device) for level in self._normal.pyramid(i)])
+                concatenated_pyramid(
+                    [torch.from_numpy(np.array(level)).to(device) for level in self._normal.pyramid(i)]
+                )
                 for i, _ in neighbours
             )
             scores = pixel_scores(query, references, kappa=self.parameters.kappa).reshape(height, width)
-        pixels = self._smooth(scores.cpu().numpy())
+        pixels = smooth(scores.cpu().numpy(), size=self._size, sigma=self.parameters.sigma)
         peak = float(pixels.max())
         if not np.isfinite(peak):
             raise InputError("pixel scores are not finite: inference failed")
         return FrameScore(peak, image, pixels, neighbours)
 
-    def _smooth(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        pixels = cv2.resize(scores, (self._size, self._size), interpolation=cv2.INTER_LINEAR)
-        if self.parameters.sigma > 0:
-            sigma = self.parameters.sigma
-            pixels = cv2.GaussianBlur(pixels, (0, 0), sigmaX=sigma, sigmaY=sigma, borderType=cv2.BORDER_REFLECT)
-        return np.asarray(pixels, dtype=np.float32)
+
+def smooth(scores: NDArray[np.float32], *, size: int, sigma: float) -> NDArray[np.float32]:
+    """Pixel scores from scores of cells: bilinear to (size, size), then a Gaussian of ``sigma`` pixels (section
+    3.4).
+    """
+    pixels = cv2.resize(scores, (size, size), interpolation=cv2.INTER_LINEAR)
+    if sigma > 0:
+        pixels = cv2.GaussianBlur(pixels, (0, 0), sigmaX=sigma, sigmaY=sigma, borderType=cv2.BORDER_REFLECT)
+    return np.asarray(pixels, dtype=np.float32)

@@ -46,9 +46,7 @@ class CameraAlerts:
         """
         alerts = self.finish() if self._last is not None and self._last.segment != packet.segment else []
         shown = _Shown(packet, scored)
-        observation = Observation(
-            packet.frame_time, packet.seq, scored.score.score, scored.scene.calibration.threshold
-        )
+        observation = Observation(packet.frame_time, packet.seq, scored.score.score, scored.scene.calibration.threshold)
         decisions = self._policy.observe(observation)
         alerts += [self._publish(decision, shown) for decision in decisions]
         if self._policy.is_peak:  # after publishing: where time ran backwards, an old alert ends with its old peak
@@ -73,8 +71,9 @@ class CameraAlerts:
         mask, found = mask_regions(
             score.pixel_scores,
             size=shown.packet.source_size,
-            threshold=min(calibration.threshold, score.score),  # an update may show a frame between release and threshold
-            grow_threshold=min(calibration.grow_threshold, score.score),
+            threshold=calibration.threshold,
+            grow_threshold=calibration.grow_threshold,
+            detail=score.detail,
         )
         regions = tuple(Region(r.bbox, r.polygon, r.area, r.peak) for r in found)
         strength = score.score / calibration.threshold

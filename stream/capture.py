@@ -1,6 +1,7 @@
 """The capture thread of a reader: keeps a source open, samples it, and leaves frames in the mailbox.
 
-A live camera that fails is opened again for ever, with growing pauses, and every change is reported; a file is read once.
+A live camera that fails is opened again for ever, with growing pauses, and every change is reported; a file is read
+once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from spade_core.motion import MotionMeter
 from stream.errors import SourceCorrupt, SourceError, SourceStalled, SourceUnauthorized
 from stream.mailbox import Captured, Mailbox
 from stream.messages import CameraState, Mode
@@ -71,7 +73,8 @@ class Capture:
 
     Args:
         open_source: opens the camera; raises SourceError.
-        mode: LIVE paces sources that are not live by themselves, and reopens those that are; REPLAY reads once, losslessly.
+        mode: LIVE paces sources that are not live by themselves; REPLAY reads once, losslessly.
+        endless: the source has no end of its own: where it fails it is opened again, for ever.
         fps: sampling rate, None = every frame.
         recorded_at: Unix seconds of the first frame, for REPLAY.
         mailbox: where sampled frames go.
@@ -85,12 +88,14 @@ class Capture:
         mode: Mode,
         fps: float | None,
         recorded_at: float,
+        endless: bool,
         mailbox: Mailbox,
         report: Callable[[CameraState, str], None],
         clocks: Clocks | None = None,
         jitter: random.Random | None = None,
     ) -> None:
         self._open, self._mode, self._fps, self._recorded_at = open_source, mode, fps, recorded_at
+        self._endless = endless
         self._mailbox, self._report, self._clocks = mailbox, report, clocks or Clocks()
         self._jitter = jitter or random.Random()
         self._stop = threading.Event()
@@ -136,22 +141,20 @@ class Capture:
         pause = RETRY_FIRST
         while not self._stop.is_set():
             self._report(CameraState.CONNECTING, "opening the source")
-            seen, live = self.captured, False
+            seen = self.captured
             try:
                 self._source = self._open()
-                live = self._source.info.live
                 self._pump(self._source)
                 failure: SourceError = SourceStalled("the stream ended")
             except SourceError as error:
-                # In replay a failure is the result; a live source may come back.
-                if self._mode is Mode.REPLAY:
+                if not self._endless:  # a recording that fails will not come back
                     raise
-                failure, live = error, True
+                failure = error
             finally:
                 if self._source:
                     self._source.close()
                 self._source = None
-            if not live or self._stop.is_set():
+            if not self._endless or self._stop.is_set():
                 return
             if self.captured > seen:
                 pause = RETRY_FIRST
@@ -167,7 +170,7 @@ class Capture:
 
     def _pump(self, source: Source) -> None:
         sampler, first_seq, offset = RateSampler(self._fps), self._next_seq, self._offset
-        announced = False
+        meter, announced = MotionMeter(), False
         for frame, frame_time in self._timed(source):
             self.captured += 1
             self._next_seq, self._offset = first_seq + frame.index + 1, offset + frame.media_time
@@ -177,11 +180,12 @@ class Capture:
             if self._stop.is_set():
                 self._mailbox.count_drop("reader.stopped")
                 return
+            meter.see(frame.image, frame.media_time, frame.segment)
             if not sampler.keep(frame.media_time):
                 self._mailbox.count_drop("reader.sampled_out")
                 continue
             moved = SourceFrame(first_seq + frame.index, offset + frame.media_time, frame.image, frame.segment)
-            self._mailbox.put(Captured(moved, frame_time, self._clocks.monotonic()))
+            self._mailbox.put(Captured(moved, frame_time, self._clocks.monotonic(), meter.measure()))
 
     def _timed(self, source: Source) -> Iterator[tuple[SourceFrame, float]]:
         """Frames with their wall-clock time, paced where they must be."""

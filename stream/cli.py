@@ -1,4 +1,5 @@
-"""The command line. Parses, sets up logging and signals, calls the program, and turns errors into one line and an exit code.
+"""The command line. Parses, sets up logging and signals, calls the program, and turns errors into one line and an exit
+code.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 """
@@ -83,7 +84,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-
 def _command(
     groups: Any, name: str, run: Callable[[argparse.Namespace, StopSignal], int], help_text: str, more: str = ""
 ) -> argparse.ArgumentParser:
@@ -103,20 +103,31 @@ def _command(
 
 def _add_first_steps(groups: Any) -> None:
     demo = _command(
-        groups, "demo", commands.demo, "render a campus scene, enroll it, and find what is odd in it",
+        groups,
+        "demo",
+        commands.demo,
+        "render a campus scene, enroll it, and find what is odd in it",
         "Leaves OUT/index.html, OUT/alerts.jsonl, the pictures and the video. Exits 1 if a required event is missed.",
     )
-    demo.add_argument("--out", type=Path, default=Path("demo-out"), help="folder to write (demo-out); replaced if it is one")
+    demo.add_argument(
+        "--out", type=Path, default=Path("demo-out"), help="folder to write (demo-out); replaced if it is one"
+    )
     demo.add_argument("--seed", type=int, default=7, help="of the scene (7)")
 
     check = _command(
-        groups, "check", commands.check, "check a configuration without starting anything",
+        groups,
+        "check",
+        commands.check,
+        "check a configuration without starting anything",
         "Says for every camera what it is, whether its file exists and whether its scene is enrolled.",
     )
     check.add_argument("config", type=Path, metavar="CONFIG")
 
     enroll = _command(
-        groups, "enroll", commands.enroll, "watch scenes while they are normal and make their galleries",
+        groups,
+        "enroll",
+        commands.enroll,
+        "watch scenes while they are normal and make their galleries",
         "Files and folders are read to their end; a camera is watched for --seconds. The last part of the footage\n"
         "(gallery.holdout) is kept out of the gallery and sets the alert threshold.",
     )
@@ -130,7 +141,10 @@ def _add_first_steps(groups: Any) -> None:
 
 def _add_pipeline(groups: Any) -> None:
     run = _command(
-        groups, "run", commands.run, "run everything on this machine: readers, worker, feed, sinks",
+        groups,
+        "run",
+        commands.run,
+        "run everything on this machine: readers, worker, feed, sinks",
         "Restarts what dies. Ctrl-C or SIGTERM drains: frames under way are scored, alerts delivered; a second one\n"
         "stops at once. Ends by itself when every source is a file and all are read.",
     )
@@ -150,9 +164,12 @@ def _add_pipeline(groups: Any) -> None:
 
 def _add_recordings(groups: Any) -> None:
     replay = _command(
-        groups, "replay", commands.replay, "score a recording through the live pipeline, losslessly",
-        "SOURCE is a video file, a folder of images, or a folder of such clips. Leaves OUT/alerts.jsonl, OUT/pictures,\n"
-        "OUT/scores/replay/*.csv (every frame's score) and OUT/index.html.",
+        groups,
+        "replay",
+        commands.replay,
+        "score a recording through the live pipeline, losslessly",
+        "SOURCE is a video file, a folder of images, or a folder of such clips. Leaves OUT/alerts.jsonl,\n"
+        "OUT/pictures, OUT/scores.csv (every frame's score) and OUT/index.html.",
     )
     replay.add_argument("source", metavar="SOURCE")
     replay.add_argument("--gallery", type=Path, required=True, metavar="DIR", help="of the scene, made by 'enroll'")
@@ -161,19 +178,29 @@ def _add_recordings(groups: Any) -> None:
     replay.add_argument("--folder-fps", type=_rate, default=10.0, help="rate at which image folders were recorded (10)")
     replay.add_argument("--start", type=_seconds_from_zero, default=0.0, help="seconds to pass over (0)")
     replay.add_argument("--seconds", type=_seconds, help="seconds to score (to the end)")
-    replay.add_argument("--recorded-at", type=datetime.fromisoformat, metavar="TIME", help="ISO 8601 time of the first frame")
-    replay.add_argument("--weights", type=Path, help="backbone weights, where the gallery was made with a file of your own")
+    replay.add_argument(
+        "--recorded-at", type=datetime.fromisoformat, metavar="TIME", help="ISO 8601 time of the first frame"
+    )
+    replay.add_argument(
+        "--weights", type=Path, help="backbone weights, where the gallery was made with a file of your own"
+    )
     replay.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
     replay.add_argument("--maps", action="store_true", help="keep every score map as OUT/maps/replay/FRAME.npy")
 
 
 def _add_integration(groups: Any) -> None:
     alerts = _command(
-        groups, "alerts", commands.alerts, "subscribe to a running feed and print alerts as JSON lines",
-        "Reconnects by itself. With --since N it prints exactly what was committed after sequence number N, then goes on.",
+        groups,
+        "alerts",
+        commands.alerts,
+        "subscribe to a running feed and print alerts as JSON lines",
+        "Reconnects by itself. With --since N it prints exactly what was committed after sequence number N, then "
+        "goes on.",
     )
     alerts.add_argument("--connect", default=DEFAULT_FEED, metavar="URL", help=f"of the feed ({DEFAULT_FEED})")
-    alerts.add_argument("--since", type=_sequence, metavar="N", help="first replay what came after N; 0 = all (only new ones)")
+    alerts.add_argument(
+        "--since", type=_sequence, metavar="N", help="first replay what came after N; 0 = all (only new ones)"
+    )
     alerts.add_argument("--name", help="be remembered: go on after what this name has acknowledged")
     alerts.add_argument("--no-follow", action="store_true", help="exit once everything committed so far is printed")
     alerts.add_argument("--save", type=Path, metavar="DIR", help="also write the pictures there")
@@ -199,6 +226,8 @@ def _set_up_logging(level: str, process: str) -> None:
         format=f"%(asctime)s %(levelname).1s {process or 'spade-stream'}: %(message)s",
         datefmt="%H:%M:%S",
     )
+    # It tells of every variant of itself that it did not find before the one that it loads.
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
 
 
 def _seconds_from_zero(text: str) -> float:

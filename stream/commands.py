@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from spade_core.errors import GalleryNotFound, SpadeError
+from spade_core.errors import GalleryMismatch, GalleryNotFound, SpadeError
 from spade_core.gallery import Gallery
 from stream import programs
 from stream.config import CameraSection, Config, load_config
@@ -36,7 +36,8 @@ def demo(arguments: argparse.Namespace, stop: StopSignal) -> int:
 def check(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """Says what a configuration amounts to."""
     config, problems = _load(arguments.config), []
-    print(f"{arguments.config}: {len(config.cameras)} camera(s), backbone {config.backbone.name}, method {config.method.name}")
+    made_with = f"backbone {config.backbone.name}, method {config.method.name}"
+    print(f"{arguments.config}: {len(config.cameras)} camera(s), {made_with}")
     for index, camera in enumerate(config.cameras):
         rate = "every frame" if camera.fps is None else f"{camera.fps:g} frames/s"
         print(f"  {camera.id}: {describe_source(camera.source)}, {programs.mode_of(camera)}, {rate}")
@@ -103,8 +104,13 @@ def enroll_camera(
                 bar.update(progress.frames - bar.n)
 
             gallery = make_gallery(
-                source, folder, settings=settings, extractor=extractor, parameters=parameters_of(config),
-                note={"scene": camera.scene_name, "camera": camera.id}, on_progress=on_progress,
+                source,
+                folder,
+                settings=settings,
+                extractor=extractor,
+                parameters=parameters_of(config),
+                note={"scene": camera.scene_name, "camera": camera.id},
+                on_progress=on_progress,
             )
     finally:
         source.close()
@@ -122,9 +128,9 @@ def run(arguments: argparse.Namespace, stop: StopSignal) -> int:
     config = _load(arguments.config)
     for camera in config.cameras:
         check_source(camera.source)
-    missing = _missing_galleries(config)
-    if len(missing) == len({camera.scene_name for camera in config.cameras}):
-        raise ConfigError(str(arguments.config), missing)
+    unusable = _unusable_galleries(config)
+    if len(unusable) == len({camera.scene_name for camera in config.cameras}):
+        raise ConfigError(str(arguments.config), unusable)
     outcome = programs.run(config, arguments.config, stopping=stop)
     for failure in outcome.failed:
         print(f"spade-stream: {failure}", file=sys.stderr)
@@ -234,7 +240,9 @@ def gallery_verify(arguments: argparse.Namespace, stop: StopSignal) -> int:
     with _bar("verify", unit="B", unit_scale=True, total=gallery.size_bytes) as bar:
         for _, done, _ in gallery.verify():
             bar.update(done - bar.n)
-    print(f"{arguments.gallery}: {gallery.version} is intact ({len(gallery)} frames, {gallery.size_bytes / 1e6:.0f} MB)")
+    print(
+        f"{arguments.gallery}: {gallery.version} is intact ({len(gallery)} frames, {gallery.size_bytes / 1e6:.0f} MB)"
+    )
     return 0
 
 
@@ -254,11 +262,11 @@ def _to_enroll(config: Config, camera_id: str | None) -> list[CameraSection]:
     return list(config.cameras)
 
 
-def _missing_galleries(config: Config) -> list[str]:
+def _unusable_galleries(config: Config) -> list[str]:
     problems = []
     for scene in dict.fromkeys(camera.scene_name for camera in config.cameras):
         try:
-            Gallery(config.gallery_of(scene))
+            _open_gallery(config, scene)
         except SpadeError as error:
             problems.append(f"scene {scene}: {error}")
     return problems
@@ -266,16 +274,39 @@ def _missing_galleries(config: Config) -> list[str]:
 
 def _gallery_line(config: Config, camera: CameraSection) -> str:
     try:
-        gallery = Gallery(config.gallery_of(camera.scene_name))
+        gallery = _open_gallery(config, camera.scene_name)
     except GalleryNotFound:
         return f"not enrolled yet (spade-stream enroll ... --camera {camera.id})"
-    made_with = gallery.fingerprint.get("backbone")
-    if made_with != config.backbone.name:
-        raise ConfigError(
-            "backbone.name",
-            [f"{config.backbone.name}, but the gallery {gallery.folder} was made with {made_with}: enroll the scene again"],
-        )
     return f"gallery {gallery.folder}, {gallery.version}, {len(gallery)} frames"
+
+
+def _open_gallery(config: Config, scene: str) -> Gallery:
+    """A scene's gallery.
+
+    Raises:
+        GalleryMismatch: the configuration alone shows that it cannot be used. The weights are compared by the worker.
+    """
+    gallery = Gallery(config.gallery_of(scene))
+    made_with = {
+        "backbone.name": gallery.fingerprint.get("backbone"),
+        "method.size": gallery.fingerprint.get("preprocessing", {}).get("size"),
+        "method.name": gallery.calibration.parameters.get("method"),
+    }
+    wanted = {
+        "backbone.name": config.backbone.name,
+        "method.size": config.method.size,
+        "method.name": config.method.name,
+    }
+    differing = [
+        f"{field} {made_with[field]}, but this configuration says {wanted[field]}"
+        for field in wanted
+        if made_with[field] != wanted[field]
+    ]
+    if differing:
+        raise GalleryMismatch(
+            f"{gallery.folder}: made with {'; '.join(differing)}. Change it back, or enroll the scene again"
+        )
+    return gallery
 
 
 def _save(folder: Path, alert: Alert, evidence: Evidence) -> Alert:
@@ -289,14 +320,17 @@ def _save(folder: Path, alert: Alert, evidence: Evidence) -> Alert:
         write_durably(folder / f"{stem}-{suffix}", data)
         return str(folder / f"{stem}-{suffix}")
 
-    return replace(alert, mask=write("mask.png", evidence.mask_png), snapshot=write("snapshot.jpg", evidence.snapshot_jpeg))
+    return replace(
+        alert, mask=write("mask.png", evidence.mask_png), snapshot=write("snapshot.jpg", evidence.snapshot_jpeg)
+    )
 
 
 def _print_status(answer: dict[str, Any]) -> None:
     worker = answer.get("worker", {})
     print(f"worker {worker.get('state')} {worker.get('reason', '')}".rstrip())
     for name, camera in sorted(answer.get("cameras", {}).items()):
-        dropped = sum(camera["drops"].values())
+        # Frames between two samples are passed over on purpose; only the others are lost.
+        dropped = sum(count for reason, count in camera["drops"].items() if reason != "reader.sampled_out")
         age = camera["age_p95"]
         print(
             f"  {name:24} {camera['state']:12} scored {camera['scored']}, lost {dropped}"

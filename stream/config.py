@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 from collections.abc import Hashable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from stream.endpoints import is_loopback, parse_endpoint
 from stream.errors import ConfigError, UsageError
 from stream.policy import PolicySettings
+from stream.redact import redact_url
 
 IPC_PATH_LIMIT = 100
 """Longest path of a socket: the system's limit is 107 bytes, less a margin for the lock file's suffix."""
@@ -36,10 +37,30 @@ def _path(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, str | Path):
         raise ValueError(f"must be a path, not {type(value).__name__}")
     base = (info.context or {}).get("base", Path())
-    return Path(os.path.normpath(base / Path(value).expanduser()))
+    return Path(os.path.normpath(base / _expand_home(value)))
 
 
+def _expand_home(value: str | Path) -> Path:
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:  # what pathlib raises for ~NAME without such a user
+        raise ValueError(f"{Path(value).parts[0]} is nobody's home folder: write the path in full") from None
+
+
+def _source(value: object) -> object:
+    # The number of a webcam is a number in YAML, too.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else value
+
+
+def _moment(value: object) -> object:
+    if isinstance(value, str):
+        return datetime.fromisoformat(value)
+    return datetime(value.year, value.month, value.day) if type(value) is date else value
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment)]
 LocalPath = Annotated[Path, BeforeValidator(_path)]
+SourceText = Annotated[str, BeforeValidator(_source)]
 
 
 class _Section(BaseModel):
@@ -55,13 +76,21 @@ class BackboneSection(_Section):
 
 
 class MethodSection(_Section):
-    """SPADE's parameters; defaults are the paper's for ShanghaiTech Campus."""
+    """The scoring method. K, kappa and sigma default to the paper's values for ShanghaiTech Campus."""
 
-    name: Literal["spade"] = "spade"
-    k: int = Field(1, ge=1, le=1000)
-    kappa: int = Field(1, ge=1, le=1000)
-    sigma: float = Field(4.0, ge=0, le=50)
-    size: int = Field(256, ge=64, le=1024, multiple_of=32)
+    name: Literal["campus", "spade"] = "campus"  # campus: for fixed cameras; spade: faithful to the paper
+    size: int = Field(256, ge=64, le=1024, multiple_of=32)  # side of the scoring image, pixels
+    k: int = Field(1, ge=1, le=1000)  # K: nearest normal frames
+    kappa: int = Field(1, ge=1, le=1000)  # spade only: nearest features averaged at each location
+    sigma: float = Field(4.0, ge=0, le=50)  # Gaussian that smooths the scores, pixels of the scoring image
+    persistence: float = Field(
+        4.0, gt=0, le=600
+    )  # campus only: seconds that something must stay to count as left there
+
+    def parameters(self) -> dict[str, Any]:
+        """Those of the method in use."""
+        common = {"method": self.name, "k": self.k, "sigma": self.sigma}
+        return {**common, "persistence": self.persistence} if self.name == "campus" else {**common, "kappa": self.kappa}
 
 
 class GallerySection(_Section):
@@ -77,14 +106,14 @@ class CameraSection(_Section):
     """One camera, file or folder."""
 
     id: Identifier
-    source: str = Field(min_length=1, repr=False)  # may hold a password
+    source: SourceText = Field(min_length=1, repr=False)  # may hold a password
     scene: Identifier | None = None  # None: the camera's id
     fps: float | None = Field(5.0, gt=0, le=240)  # frames scored per second; None: every frame
     mode: Literal["auto", "live", "replay"] = "auto"  # auto: live for cameras, replay for files and folders
     folder_fps: float = Field(10.0, gt=0, le=240)  # rate at which an image folder was recorded
     start: float = Field(0.0, ge=0)  # seconds of a file to pass over
     seconds: float | None = Field(None, gt=0)  # seconds of it to read; None: to its end
-    recorded_at: datetime | None = None  # when a recording began (ISO 8601); None: its times count from 1970
+    recorded_at: Moment | None = None  # when a recording began (ISO 8601); None: its times count from 1970
     open_timeout: float = Field(5.0, gt=0, le=120)  # s
     read_timeout: float = Field(5.0, gt=0, le=120)  # s
 
@@ -128,7 +157,7 @@ class WorkerSection(_Section):
 
     threads: int | None = Field(None, ge=1, le=1024)  # None: all cores
     max_batch: int = Field(8, ge=1, le=256)  # cameras scored at once
-    maps: LocalPath | None = None  # folder that gets every score map (float16 .npy); None: none are kept
+    maps: LocalPath | None = None  # folder that gets every score map (float32 .npy); None: none are kept
 
 
 class FeedSection(_Section):
@@ -274,7 +303,9 @@ def build_config(data: Any, *, where: str, base: Path, environment: Mapping[str,
     )
     problems: list[str] = []
     cameras = [
-        camera.model_copy(update={"source": _expand(camera.source, base, environment, f"cameras[{index}].source", problems)})
+        camera.model_copy(
+            update={"source": _expand(camera.source, base, environment, f"cameras[{index}].source", problems)}
+        )
         for index, camera in enumerate(config.cameras)
     ]
     problems += _duplicates("cameras", "id", [camera.id for camera in cameras])
@@ -294,6 +325,8 @@ class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # "<<: *anchor" is no key: what stands beside it overrides it
+                continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be a plain value", key_node.start_mark)
@@ -306,14 +339,16 @@ class _UniqueKeys(yaml.SafeLoader):
 def _problem(details: Any) -> str:
     field = ""
     for part in details["loc"]:
-        field += f"[{part}]" if isinstance(part, int) else f".{part}" if field else str(part)
+        name = redact_url(str(part))  # a mistyped camera may stand where a key belongs
+        field += f"[{part}]" if isinstance(part, int) else f".{name}" if field else name
     message = str(details["msg"]).removeprefix("Value error, ")
     if details["type"] == "extra_forbidden":
         return f"{field}: unknown key"
     if details["type"] == "missing":
         return f"{field}: is required"
     value = details.get("input")
-    shown = "" if field.endswith("source") or isinstance(value, dict | list) else f" (got {value!r})"
+    secret = field.endswith("source") or isinstance(value, dict | list)
+    shown = "" if secret else f" (got {(redact_url(value) if isinstance(value, str) else value)!r})"
     return f"{field}: {message[:1].lower()}{message[1:]}{shown}"
 
 
@@ -325,7 +360,13 @@ def _expand(source: str, base: Path, environment: Mapping[str, str], field: str,
     missing = [name for name in _VARIABLE.findall(source) if name not in environment]
     problems += [f"{field}: environment variable {name} is not set" for name in missing]
     expanded = _VARIABLE.sub(lambda match: environment.get(match[1], ""), source)
-    return expanded if _SPECIAL.match(expanded) else str(base / Path(expanded).expanduser())
+    if _SPECIAL.match(expanded):
+        return expanded
+    try:
+        return str(base / _expand_home(expanded))
+    except ValueError as error:
+        problems.append(f"{field}: {error}")
+        return expanded
 
 
 def _endpoint_problems(section: str, text: str, insecure: bool) -> list[str]:
@@ -336,8 +377,8 @@ def _endpoint_problems(section: str, text: str, insecure: bool) -> list[str]:
     if is_loopback(endpoint) or insecure:
         return []
     return [
-        f"{section}.endpoint: other machines can reach {endpoint}, and nothing is encrypted there: use a loopback or ipc "
-        f"address, or say '{section}.insecure: true'"
+        f"{section}.endpoint: other machines can reach {endpoint}, and nothing is encrypted there: use a loopback or "
+        f"ipc address, or say '{section}.insecure: true'"
     ]
 
 

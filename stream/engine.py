@@ -1,7 +1,7 @@
 """The scoring engine: one backbone, the galleries of all scenes, frames of many cameras in, scores out.
 
-Shared by the worker, enrolment and evaluation, so that there is one place where frames become scores. A scene that cannot
-be scored says why; the others go on.
+Shared by the worker, enrolment and evaluation, so that there is one place where frames become scores. A scene that
+cannot be scored says why; the others go on.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from spade_core.backbone import load_backbone
 from spade_core.calibration import Calibration
+from spade_core.campus import SceneMemory
 from spade_core.errors import GalleryMismatch, SpadeError
 from spade_core.extractor import FeatureExtractor, Features, fingerprint_mismatch
 from spade_core.gallery import Gallery
+from spade_core.methods import FrameScorer, Parameters, frame_scorer, parameters_from
 from spade_core.preprocess import Preprocess
-from spade_core.scorer import FrameScore, SpadeParameters, SpadeScorer
+from spade_core.scorer import FrameScore
 from stream.config import Config
 
 
@@ -31,12 +33,24 @@ class Scene:
 
     name: str
     gallery: Gallery
-    scorer: SpadeScorer
+    scorer: FrameScorer
 
     @property
     def calibration(self) -> Calibration:
         """Thresholds."""
         return self.gallery.calibration
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ToScore:
+    """A frame that is to be scored."""
+
+    camera: str
+    scene: str
+    time: float  # seconds, by the camera's own clock
+    segment: str  # clip; what is remembered of one says nothing of the next
+    image: NDArray[np.uint8]  # (S, S, 3) RGB
+    motion: NDArray[np.float16] | None  # (GRID, GRID) motion map; None = not known
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,12 +74,12 @@ def extractor_of(config: Config) -> FeatureExtractor:
     return FeatureExtractor(backbone, Preprocess(config.method.size))
 
 
-def parameters_of(config: Config) -> SpadeParameters:
+def parameters_of(config: Config) -> Parameters:
     """The method's parameters in a configuration."""
-    return SpadeParameters(k=config.method.k, kappa=config.method.kappa, sigma=config.method.sigma)
+    return parameters_from(config.method.parameters())
 
 
-def open_scene(name: str, folder: Path, *, extractor: FeatureExtractor, parameters: SpadeParameters) -> Scene:
+def open_scene(name: str, folder: Path, *, extractor: FeatureExtractor, parameters: Parameters) -> Scene:
     """Opens a scene's gallery for scoring.
 
     Raises:
@@ -76,8 +90,8 @@ def open_scene(name: str, folder: Path, *, extractor: FeatureExtractor, paramete
     difference = fingerprint_mismatch(extractor.fingerprint(), gallery.fingerprint)
     if difference:
         raise GalleryMismatch(
-            f"{folder}: made with something else than what runs: {difference}. Use the same backbone, weights and size, "
-            "or enroll the scene again"
+            f"{folder}: made with something else than what runs: {difference}. Use the same backbone, weights and "
+            "size, or enroll the scene again"
         )
     expected, found = dict(parameters.describe()), dict(gallery.calibration.parameters)
     if expected != found:
@@ -85,7 +99,14 @@ def open_scene(name: str, folder: Path, *, extractor: FeatureExtractor, paramete
             f"{folder}: its threshold was set with {found}, but this configuration says {expected}. Enroll the scene "
             "again, or change 'method' back"
         )
-    return Scene(name, gallery, SpadeScorer(gallery, size=extractor.preprocess.side, parameters=parameters))
+    scorer = frame_scorer(
+        gallery,
+        gallery.calibration,
+        size=extractor.preprocess.side,
+        parameters=parameters,
+        device=extractor.backbone.device,
+    )
+    return Scene(name, gallery, scorer)
 
 
 class ScoringEngine:
@@ -97,9 +118,7 @@ class ScoringEngine:
         galleries: gallery folder of each scene.
     """
 
-    def __init__(
-        self, extractor: FeatureExtractor, parameters: SpadeParameters, galleries: Mapping[str, Path]
-    ) -> None:
+    def __init__(self, extractor: FeatureExtractor, parameters: Parameters, galleries: Mapping[str, Path]) -> None:
         self._extractor = extractor
         self.scenes: dict[str, Scene] = {}
         self.failures: dict[str, SpadeError] = {}  # scenes that cannot be scored
@@ -108,39 +127,41 @@ class ScoringEngine:
                 self.scenes[name] = open_scene(name, folder, extractor=extractor, parameters=parameters)
             except SpadeError as error:
                 self.failures[name] = error
+        self._memories: dict[str, tuple[str, SceneMemory]] = {}  # by camera: segment, and what is remembered of it
         self._verifier = threading.Thread(target=self._verify, name="verify-galleries", daemon=True)
 
     def verify_in_background(self) -> None:
-        """Reads all galleries in full; a damaged one turns into a failure of its scene. Takes about a second a gigabyte."""
+        """Reads all galleries in full; a damaged one turns into a failure of its scene. Takes about a second a
+        gigabyte.
+        """
         self._verifier.start()
 
-    def score(self, scenes: Sequence[str], images: NDArray[np.uint8]) -> list[Scored | NotScored]:
-        """Scores B frames in one forward pass.
-
-        Args:
-            scenes: B scene names.
-            images: (B, S, S, 3) uint8 RGB.
-
-        Returns:
-            B results, in order.
-        """
+    def score(self, frames: Sequence[ToScore]) -> list[Scored | NotScored]:
+        """Scores B frames in one forward pass; returns B results, in order."""
+        scenes = [frame.scene for frame in frames]
         results: list[Scored | NotScored] = [NotScored(self._why_not(scene)) for scene in scenes]
         usable = [b for b, scene in enumerate(scenes) if scene in self.scenes and scene not in self.failures]
         if not usable:
             return results
         try:
-            features = self._extractor.extract(images[usable])
+            features = self._extractor.extract(np.stack([frames[b].image for b in usable]))
         except (SpadeError, RuntimeError) as error:  # torch raises RuntimeError for whatever goes wrong in it
             for b in usable:
                 results[b] = NotScored(f"inference failed: {error}")
             return results
         for position, b in enumerate(usable):
-            results[b] = self._score_one(self.scenes[scenes[b]], _row(features, position))
+            results[b] = self._score_one(frames[b], _row(features, position))
         return results
 
-    def _score_one(self, scene: Scene, features: Features) -> Scored | NotScored:
+    def _score_one(self, frame: ToScore, features: Features) -> Scored | NotScored:
+        scene = self.scenes[frame.scene]
+        segment, memory = self._memories.get(frame.camera, (None, None))
+        if memory is None or segment != frame.segment:
+            memory = scene.scorer.new_memory()
+            self._memories[frame.camera] = (frame.segment, memory)
         try:
-            return Scored(scene.scorer.score(features)[0], scene)
+            score = scene.scorer.score_frame(features, motion=frame.motion, time=frame.time, memory=memory)
+            return Scored(score, scene)
         except SpadeError as error:
             if not isinstance(error, ValueError):  # a damaged gallery stays damaged; a bad frame passes
                 self.failures[scene.name] = error

@@ -1,7 +1,7 @@
 """Enrolment: watching a scene while it is normal, and making its gallery from that.
 
-The footage is used in two contiguous parts. The first fills the gallery; the rest is held out of it, scored against it, and
-sets the threshold. Frames come through the same sources, sampling and preprocessing as live.
+The footage is used in two contiguous parts. The first fills the gallery; the rest is held out of it, scored against it,
+and sets the threshold. Frames come through the same sources, sampling and preprocessing as live.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spade_core.calibration import MIN_HELD_OUT, calibrate
+from spade_core.calibration import MIN_HELD_OUT
 from spade_core.errors import CalibrationError
 from spade_core.extractor import FeatureExtractor, Features
 from spade_core.gallery import Gallery, GalleryFrame
 from spade_core.gallery_writer import GalleryWriter
+from spade_core.methods import Parameters, calibrator
+from spade_core.motion import MotionMeter
 from spade_core.preprocess import scoring_image
 from spade_core.sampling import FrameSampler, ReservoirSampler, UniformSampler
-from spade_core.scorer import SpadeParameters, SpadeScorer
 from stream.capture import RateSampler
 from stream.errors import UsageError
 from stream.overlay import encode
@@ -35,8 +36,8 @@ MAX_HELD_OUT = 600
 """Held-out frames that are scored, evenly spaced: two minutes at 5 fps say as much about a tail as ten."""
 
 HELD_OUT_GAP = 2.0
-"""Seconds of continuous footage left out between the two parts: a walker who is in both would make the held-out part look
-better known than new footage is. Never more than a quarter of the held-out part."""
+"""Seconds of continuous footage left out between the two parts: a walker who is in both would make the held-out part
+look better known than new footage is. Never more than a quarter of the held-out part."""
 
 THUMBNAIL_WIDTH = 160  # pixels
 
@@ -67,7 +68,7 @@ def enroll(
     *,
     settings: EnrollSettings,
     extractor: FeatureExtractor,
-    parameters: SpadeParameters,
+    parameters: Parameters,
     note: dict[str, Any],
     on_progress: Callable[[Progress], None],
 ) -> Gallery:
@@ -92,21 +93,19 @@ def enroll(
             _fill(writer, batch, plan.sampler(settings.capacity), extractor, source.info.name)
             on_progress(Progress("gallery", done, plan.expected))
         if len(writer) < parameters.k or parts.gallery_count == 0:
-            raise CalibrationError(f"{source.info.name}: {len(writer)} frame(s) for the gallery, K = {parameters.k} are needed")
-        scorer = SpadeScorer(writer, size=extractor.preprocess.side, parameters=parameters)
-        scores: list[float] = []
-        quantiles: list[float] = []
+            raise CalibrationError(
+                f"{source.info.name}: {len(writer)} frame(s) for the gallery, K = {parameters.k} are needed"
+            )
+        thresholds = calibrator(
+            writer, size=extractor.preprocess.side, parameters=parameters, device=extractor.backbone.device
+        )
         thin = UniformSampler(plan.held_out_frames or MAX_HELD_OUT, MAX_HELD_OUT)
         for seen, batch in _counted(parts.held_out()):
-            kept = [frame for frame in batch if thin.offer() is not None]
-            if kept:
-                for score in scorer.score(_features(extractor, kept)):
-                    scores.append(score.score)
-                    quantiles.append(score.grow_quantile)
+            kept = [sample for sample in batch if thin.offer() is not None]
+            for sample in kept:
+                thresholds.add(_features(extractor, [sample]), motion=sample.motion, time=sample.frame.media_time)
             on_progress(Progress("threshold", done + seen, plan.expected))
-        calibration = calibrate(
-            np.array(scores), np.array(quantiles), exceedance=settings.exceedance, parameters=parameters.describe()
-        )
+        calibration = thresholds.finish(exceedance=settings.exceedance)
         on_progress(Progress("writing", done, plan.expected))
         return writer.publish(calibration, note={**note, "source": source.info.name, "footage_frames": parts.seen})
 
@@ -152,61 +151,70 @@ def _plan(source: Source, settings: EnrollSettings) -> _Plan:
     return _Plan(cut, 0.0, None, gap, gallery + held_out, gallery, held_out)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sample:
+    """A sampled frame with the motion at it."""
+
+    frame: SourceFrame
+    motion: NDArray[np.float16] | None
+
+
 class _Parts:
     """The sampled footage in its two parts, read once, in batches."""
 
     def __init__(self, source: Source, fps: float | None, plan: _Plan) -> None:
         self._frames = self._sampled(source, fps)
         self._plan = plan
-        self._pending: SourceFrame | None = None
+        self._pending: _Sample | None = None
         self.seen = 0  # native frames read
         self.gallery_count = 0
         self._position = -1
 
-    def gallery(self) -> Iterator[list[SourceFrame]]:
+    def gallery(self) -> Iterator[list[_Sample]]:
         """Batches before the cut."""
         yield from _batches(self._before_cut())
 
-    def held_out(self) -> Iterator[list[SourceFrame]]:
+    def held_out(self) -> Iterator[list[_Sample]]:
         """Batches after the cut and the gap."""
         yield from _batches(self._after_gap())
 
-    def _before_cut(self) -> Iterator[SourceFrame]:
+    def _before_cut(self) -> Iterator[_Sample]:
         plan = self._plan
-        for frame in self._frames:
-            is_past = self._position >= plan.cut_index if plan.cut_index is not None else frame.media_time >= plan.cut_time
-            if is_past:
-                self._pending = frame
+        for sample in self._frames:
+            time = sample.frame.media_time
+            if self._position >= plan.cut_index if plan.cut_index is not None else time >= plan.cut_time:
+                self._pending = sample
                 return
             self.gallery_count += 1
-            yield frame
+            yield sample
 
-    def _after_gap(self) -> Iterator[SourceFrame]:
+    def _after_gap(self) -> Iterator[_Sample]:
         if self._pending is None:
             return
-        start = self._pending.media_time + self._plan.gap
+        start = self._pending.frame.media_time + self._plan.gap
         if self._plan.gap == 0:
             yield self._pending
-        for frame in self._frames:
-            if frame.media_time >= start:
-                yield frame
+        for sample in self._frames:
+            if sample.frame.media_time >= start:
+                yield sample
 
-    def _sampled(self, source: Source, fps: float | None) -> Iterator[SourceFrame]:
-        sampler = RateSampler(fps)
+    def _sampled(self, source: Source, fps: float | None) -> Iterator[_Sample]:
+        sampler, meter = RateSampler(fps), MotionMeter()
         begin: float | None = None
         for position, frame in enumerate(source.frames()):
             begin = frame.media_time if begin is None else begin
             if self._plan.end_time is not None and frame.media_time - begin >= self._plan.end_time:
                 return
             self.seen, self._position = position + 1, position
+            meter.see(frame.image, frame.media_time, frame.segment)
             if sampler.keep(frame.media_time):
-                yield frame
+                yield _Sample(frame, meter.measure())
 
 
-def _batches(frames: Iterator[SourceFrame]) -> Iterator[list[SourceFrame]]:
-    batch: list[SourceFrame] = []
-    for frame in frames:
-        batch.append(frame)
+def _batches(samples: Iterator[_Sample]) -> Iterator[list[_Sample]]:
+    batch: list[_Sample] = []
+    for sample in samples:
+        batch.append(sample)
         if len(batch) == BATCH:
             yield batch
             batch = []
@@ -214,7 +222,7 @@ def _batches(frames: Iterator[SourceFrame]) -> Iterator[list[SourceFrame]]:
         yield batch
 
 
-def _counted(batches: Iterator[list[SourceFrame]]) -> Iterator[tuple[int, list[SourceFrame]]]:
+def _counted(batches: Iterator[list[_Sample]]) -> Iterator[tuple[int, list[_Sample]]]:
     count = 0
     for batch in batches:
         count += len(batch)
@@ -222,26 +230,28 @@ def _counted(batches: Iterator[list[SourceFrame]]) -> Iterator[tuple[int, list[S
 
 
 def _fill(
-    writer: GalleryWriter, batch: list[SourceFrame], sampler: FrameSampler, extractor: FeatureExtractor, name: str
+    writer: GalleryWriter, batch: list[_Sample], sampler: FrameSampler, extractor: FeatureExtractor, name: str
 ) -> None:
-    chosen = [(slot, frame) for frame in batch if (slot := sampler.offer()) is not None]
+    chosen = [(slot, sample) for sample in batch if (slot := sampler.offer()) is not None]
     if not chosen:
         return
-    features = _features(extractor, [frame for _, frame in chosen])
+    features = _features(extractor, [sample for _, sample in chosen])
     pooled = features.pooled.float().cpu().numpy()
     levels = [level.float().cpu().numpy() for level in features.levels]
-    for row, (slot, frame) in enumerate(chosen):
+    for row, (slot, sample) in enumerate(chosen):
+        frame = sample.frame
         writer.put(
             slot,
             pooled=pooled[row],
             levels=[level[row] for level in levels],
             frame=GalleryFrame(frame.segment or name, frame.index, frame.media_time),
             thumbnail=_thumbnail(frame.image),
+            motion=sample.motion,
         )
 
 
-def _features(extractor: FeatureExtractor, frames: list[SourceFrame]) -> Features:
-    return extractor.extract(np.stack([scoring_image(frame.image, extractor.preprocess) for frame in frames]))
+def _features(extractor: FeatureExtractor, samples: list[_Sample]) -> Features:
+    return extractor.extract(np.stack([scoring_image(s.frame.image, extractor.preprocess) for s in samples]))
 
 
 def _thumbnail(image: NDArray[np.uint8]) -> bytes:

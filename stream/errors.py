@@ -20,6 +20,7 @@
     +-- OutboxError                1  the alert store cannot be read or written
     +-- SinkError                  1  a sink cannot deliver
     +-- ProcessFailed              1  a child process died and may not be restarted any more
+        +-- ProcessMisconfigured   2  a child process says that it cannot work with this configuration
 """
 
 from __future__ import annotations
@@ -104,3 +105,9 @@ class SinkError(StreamError):
 
 class ProcessFailed(StreamError):
     """A supervised process failed more often than its restart budget allows."""
+
+
+class ProcessMisconfigured(ProcessFailed):
+    """A supervised process cannot work with this configuration, so that restarting it would change nothing."""
+
+    exit_code = 2

@@ -83,7 +83,11 @@ def read_status(path: Path, *, now: float) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         return {"worker": {"state": "NOT_RUNNING", "reason": "no status was ever written"}, "cameras": {}}
     if status["worker"]["state"] != "STOPPED" and age > STALE_AFTER:
-        status["worker"] = {**status["worker"], "state": "NOT_ANSWERING", "reason": f"its last status is {age:.0f} s old"}
+        status["worker"] = {
+            **status["worker"],
+            "state": "NOT_ANSWERING",
+            "reason": f"its last status is {age:.0f} s old",
+        }
     return status
 
 

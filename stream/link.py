@@ -24,6 +24,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -41,6 +42,8 @@ BEAT_INTERVAL = 1.0
 
 SILENCE = 10.0
 """Seconds without a sign of the peer after which it counts as gone: longer than any batch takes to score."""
+
+_CONNECTING = 0.05  # s between attempts to say HELLO
 
 _HIGH_WATER = 8
 """Messages in a socket's own queue: credit allows one frame, the rest is small talk."""
@@ -207,10 +210,8 @@ class LinkServer:
         return Joined(camera, mode)
 
     def _send(self, identity: bytes, kind: Kind, meta: Mapping[str, Any]) -> None:
-        try:
+        with suppress(zmq.ZMQError):  # the peer is gone or does not read; it will say HELLO when it is back
             self._socket.send_multipart([identity, *wire.encode(kind, meta)], zmq.DONTWAIT)
-        except zmq.ZMQError:
-            pass  # the peer is gone or does not read; it will say HELLO when it is back
 
 
 @dataclass(slots=True)
@@ -290,6 +291,8 @@ class LinkClient:
         if wake_fd is not None:
             poller.register(wake_fd, zmq.POLLIN)
         self._speak()
+        if not self._flow.welcomed:
+            timeout = min(timeout, _CONNECTING)  # the socket does not tell when a connection is made
         poller.poll(max(0, int(timeout * 1000)))
         while self._socket.poll(0):
             try:
@@ -323,20 +326,18 @@ class LinkClient:
 
     def _transmit(self, packet: FramePacket) -> None:
         self._flow.credit, self._flow.in_flight = False, True
-        try:
+        with suppress(zmq.Again):  # no worker: the frame counts as lost in flight, or is sent again (replay)
             self._socket.send_multipart(wire.encode_frame(packet), zmq.DONTWAIT, copy=False)
-        except zmq.Again:
-            pass  # no worker: the frame counts as lost in flight, or is sent again (replay)
 
     def _speak(self) -> None:
         now = self._monotonic()
         if now - self._flow.said_mono < BEAT_INTERVAL:
             return
-        self._flow.said_mono = now
         if self._flow.welcomed:
+            self._flow.said_mono = now
             self._say(Kind.BEAT, {"camera": self._camera})
-        elif not self._flow.final:
-            self._say(Kind.HELLO, {"camera": self._camera, "mode": str(self._mode)})
+        elif not self._flow.final and self._say(Kind.HELLO, {"camera": self._camera, "mode": str(self._mode)}):
+            self._flow.said_mono = now
 
     def _handle(self, envelope: Envelope) -> None:
         flow = self._flow
@@ -384,22 +385,24 @@ class LinkClient:
         socket.connect(self._endpoint.url)
         return socket
 
-    def _say(self, kind: Kind, meta: Mapping[str, Any]) -> None:
+    def _say(self, kind: Kind, meta: Mapping[str, Any]) -> bool:
+        """False: there is no connection. HELLO and BEAT are repeated, and STATE is sent again after WELCOME."""
         try:
             self._socket.send_multipart(wire.encode(kind, meta), zmq.DONTWAIT)
         except zmq.Again:
-            pass  # no worker yet: HELLO and BEAT are repeated, and STATE is sent again after WELCOME
+            return False
+        return True
 
 
 def _state_event(camera: str, meta: Mapping[str, Any]) -> StateEvent:
     try:
         return StateEvent(camera, CameraState(meta["state"]), str(meta["reason"]), float(meta["at_time"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise WireError(f"STATE is not well formed: {error}") from None
 
 
 def _drops(meta: Mapping[str, Any]) -> dict[str, int]:
     try:
         return {str(k): int(v) for k, v in meta.get("drops", {}).items()}
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise WireError(f"END is not well formed: {error}") from None

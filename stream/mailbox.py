@@ -5,7 +5,11 @@ from __future__ import annotations
 import socket
 import threading
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from stream.messages import Mode
 from stream.sources.base import SourceFrame
@@ -18,10 +22,12 @@ class Captured:
     frame: SourceFrame
     frame_time: float  # Unix seconds
     captured_mono: float
+    motion: NDArray[np.float16] | None = None  # (GRID, GRID) motion map; None = not known
 
 
 class Mailbox:
-    """Holds the newest frame. LIVE: a newer one overwrites it, counted as ``reader.overwritten``. REPLAY: the writer waits.
+    """Holds the newest frame. LIVE: a newer one overwrites it, counted as ``reader.overwritten``. REPLAY: the writer
+    waits.
 
     Written by one thread, read by another; ``wake_fd`` becomes readable when there is something to take.
     """
@@ -42,7 +48,9 @@ class Mailbox:
         return self._wake_read.fileno()
 
     def put(self, captured: Captured) -> None:
-        """Leaves a frame (REPLAY: waits until there is room). After :meth:`close` it is dropped, counted ``reader.stopped``."""
+        """Leaves a frame (REPLAY: waits until there is room). After :meth:`close` it is dropped, counted
+        ``reader.stopped``.
+        """
         with self._changed:
             while self._mode is Mode.REPLAY and self._slot is not None and not self._closed:
                 self._changed.wait()
@@ -87,15 +95,13 @@ class Mailbox:
 
     def wake(self) -> None:
         """Makes ``wake_fd`` readable."""
-        try:
+        with suppress(OSError):  # it is readable already, or nobody waits any more
             self._wake_write.send(b"\0")
-        except (BlockingIOError, OSError):
-            pass  # it is readable already, or nobody waits any more
 
     def clear_wake(self) -> None:
         """Makes ``wake_fd`` wait again."""
         try:
             while self._wake_read.recv(4096):
                 pass
-        except (BlockingIOError, OSError):
+        except OSError:
             pass

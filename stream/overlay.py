@@ -43,7 +43,9 @@ def encode(suffix: str, image: NDArray[np.uint8]) -> bytes:
     return bytes(np.asarray(data).tobytes())
 
 
-def _draw(view: NDArray[np.uint8], mask: NDArray[np.uint8], regions: Sequence[Region], caption: str) -> NDArray[np.uint8]:
+def _draw(
+    view: NDArray[np.uint8], mask: NDArray[np.uint8], regions: Sequence[Region], caption: str
+) -> NDArray[np.uint8]:
     picture = view.copy()
     inside = mask > 0
     picture[inside] = (picture[inside] * (1 - TINT_ALPHA) + np.array(TINT_BGR) * TINT_ALPHA).astype(np.uint8)

@@ -47,7 +47,7 @@ class PolicySettings:
     min_duration: float = 0.6  # s above before an alert starts: longer than a flash, shorter than a run past
     release_ratio: float = 0.8  # of the threshold: an open alert goes on at or above it, though the score hovers there
     end_after: float = 2.0  # s below the release level before an alert ends: people pass behind posts and one another
-    update_every: float = 5.0  # s between updates while open: often enough to follow, seldom enough to read
+    update_every: float = 5.0  # s between updates while open and above: often enough to follow, seldom enough to read
     cooldown: float = 5.0  # s after an end in which only a stronger excursion starts at once (see AlertPolicy)
     max_alerts_per_hour: int = 60  # starts in any hour: more than anybody reads; protects sinks and disk
 
@@ -272,7 +272,8 @@ class AlertPolicy:
             self._is_peak = True
         if observation.score >= self.settings.release_ratio * observation.threshold:
             alert.until, alert.quiet_since = observation.time, None
-            if not _reached(observation.time - alert.told, self.settings.update_every):
+            # Only a frame above the threshold shows what the alert is about.
+            if not observation.above or not _reached(observation.time - alert.told, self.settings.update_every):
                 return ()
             alert.told = observation.time
             return (_decision(Phase.UPDATE, alert, observation, at=observation.time),)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs
 
+import cv2
+
 from spade_core.preprocess import Preprocess
 from stream.config import CameraSection, Config, JsonLinesSection
 from stream.endpoints import is_loopback, parse_endpoint
@@ -72,11 +74,13 @@ def read(config: Config, camera_id: str, *, stopping: Stopping) -> None:
         LinkLost: the worker refuses the camera.
     """
     camera = config.camera(camera_id)
+    cv2.setNumThreads(1)  # a reader keeps to one core: the others belong to the worker and to other readers
     settings = ReaderSettings(
         camera=camera.id,
         mode=mode_of(camera),
         fps=camera.fps,
         recorded_at=camera.recorded_at_unix,
+        endless=is_endless(camera),
         preprocess=Preprocess(config.method.size),
     )
     reader = Reader(
@@ -174,9 +178,7 @@ def children(config: Config, path: Path) -> list[ChildSpec]:
     ]
 
 
-def run(
-    config: Config, path: Path, *, stopping: Stopping, on_tick: Callable[[], None] = lambda: None
-) -> Outcome:
+def run(config: Config, path: Path, *, stopping: Stopping, on_tick: Callable[[], None] = lambda: None) -> Outcome:
     """Everything on this machine, until it is stopped or every finite source has ended.
 
     Args:
@@ -186,7 +188,7 @@ def run(
         on_tick: called about ten times a second.
 
     Raises:
-        ProcessFailed: a process died too often, or cannot work with this configuration.
+        ProcessFailed: a process died too often, or cannot work with this configuration (ProcessMisconfigured).
     """
     config.state.mkdir(parents=True, exist_ok=True)
     Outbox(config.outbox, config.evidence).close()  # made once, before several processes would do it at the same time

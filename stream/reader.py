@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 VIEW_QUALITY = 85
 """JPEG quality of the evidence view: artefacts stay invisible beside a camera's own compression."""
 
-STOP_WAIT = 5.0
+STOP_WAIT = 7.0
 """Seconds that a stopped reader waits for the worker to score and commit what it has sent."""
 
 _TICK = 0.5  # s, at most this late to notice a stop
@@ -38,6 +38,7 @@ class ReaderSettings:
     mode: Mode
     fps: float | None  # None: every frame
     recorded_at: float  # Unix seconds of the first frame, for replay
+    endless: bool  # the source has no end of its own: where it fails it is opened again
     preprocess: Preprocess
 
 
@@ -70,6 +71,7 @@ class Reader:
             mode=settings.mode,
             fps=settings.fps,
             recorded_at=settings.recorded_at,
+            endless=settings.endless,
             mailbox=self._mailbox,
             report=self._report,
         )
@@ -144,7 +146,7 @@ class Reader:
             segment=frame.segment,
             source_size=(frame.image.shape[1], frame.image.shape[0]),
             image=scoring_image(frame.image, self._settings.preprocess),
-            motion=None,
+            motion=captured.motion,
             view=np.asarray(view).tobytes(),
             drops=self._drops(link),
         )

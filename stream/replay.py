@@ -1,4 +1,5 @@
-"""``replay``: a recording through the same reader, link, worker, policy, outbox, feed and sink as a live camera, losslessly.
+"""``replay``: a recording through the same reader, link, worker, policy, outbox, feed and sink as a live camera,
+losslessly.
 
 The effective configuration is left in ``OUT/replay.yaml``; ``spade-stream run OUT/replay.yaml`` does the same again.
 """
@@ -22,6 +23,7 @@ from tqdm import tqdm
 
 from spade_core.errors import GalleryMismatch
 from spade_core.gallery import Gallery
+from spade_core.methods import parameters_from
 from stream import programs
 from stream.config import CameraSection, Config, load_config
 from stream.errors import StreamError, UsageError
@@ -88,11 +90,12 @@ def method_settings(gallery: Gallery, *, weights: Path | None, device: str) -> d
     Raises:
         GalleryMismatch: it was made by a method that this version does not have.
     """
-    parameters = dict(gallery.calibration.parameters)
-    name = parameters.pop("method", None)
-    size = gallery.fingerprint.get("preprocessing", {}).get("size")
-    if name != "spade" or size is None:
-        raise GalleryMismatch(f"{gallery.folder}: made for method {name!r}, which this version does not have")
+    size = gallery.fingerprint["preprocessing"]["size"]
+    try:
+        parameters = dict(parameters_from(gallery.calibration.parameters).describe())
+    except ValueError as error:
+        raise GalleryMismatch(f"{gallery.folder}: made by another version of this program: {error}") from None
+    name = parameters.pop("method")
     backbone = {"name": gallery.fingerprint["backbone"], "weights": None if weights is None else str(weights.resolve())}
     return {"backbone": {**backbone, "device": device}, "method": {"name": name, "size": size, **parameters}}
 
@@ -142,7 +145,9 @@ def prepare_folder(out: Path, *, marker: str) -> None:
         raise UsageError(f"--out {out}: is a file")
     if out.is_dir() and any(out.iterdir()):
         if not (out / marker).exists():
-            raise UsageError(f"--out {out}: is not empty and not of an earlier run of this command; name another folder")
+            raise UsageError(
+                f"--out {out}: is not empty and not of an earlier run of this command; name another folder"
+            )
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
 
@@ -198,17 +203,22 @@ def _report(
         options.out / "index.html",
         Report(
             title=f"Replay of {Path(options.source).name}",
-            subtitle=(describe_source(options.source), f"gallery {options.gallery}, {gallery.version}, {len(gallery)} frames"),
+            subtitle=(
+                describe_source(options.source),
+                f"gallery {options.gallery}, {gallery.version}, {len(gallery)} frames",
+            ),
             summary=(
                 ("Alerts", str(len(results.episodes)), ""),
-                ("Frames scored", f"{len(results.rows) - results.not_scored:,}", f"{results.not_scored} could not be scored"),
+                (
+                    "Frames scored",
+                    f"{len(results.rows) - results.not_scored:,}",
+                    f"{results.not_scored} could not be scored",
+                ),
                 ("Above the threshold", f"{above:,}", "frames"),
             ),
             timelines=timelines(results, name=Path(options.source).name) if results.rows else (),
             events=None,
-            alerts=cards(
-                results, folder=options.out, gallery=gallery, matches={}, recorded_at=camera.recorded_at_unix
-            ),
+            alerts=cards(results, folder=options.out, gallery=gallery, matches={}, recorded_at=camera.recorded_at_unix),
             notes=tuple(f"The run was not complete: {failure}." for failure in outcome.failed),
         ),
     )

@@ -89,7 +89,9 @@ def timelines(results: Results, *, name: str, truth: Sequence[Span] = ()) -> tup
     segments: dict[str, list[ScoreRow]] = {}
     for row in results.rows:
         segments.setdefault(row.segment, []).append(row)
-    return tuple(_timeline(segment or name, rows, segment, results.episodes, truth) for segment, rows in segments.items())
+    return tuple(
+        _timeline(segment or name, rows, segment, results.episodes, truth) for segment, rows in segments.items()
+    )
 
 
 def _timeline(

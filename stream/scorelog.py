@@ -46,8 +46,11 @@ class ScoreLog:
         """Appends a row; on disk after :meth:`flush`."""
         time = iso_time(row.frame_time)
         file = self._file(camera, time[:10])
-        values = [getattr(row, name) for name in COLUMNS]
-        csv.writer(file).writerow([time, *("" if value is None else _text(value) for value in values[1:])])
+        values = {name: getattr(row, name) for name in COLUMNS} | {
+            "frame_time": time,
+            "media_time": f"{row.media_time:.3f}",  # ms: six digits lose them once a camera runs for days
+        }
+        csv.writer(file).writerow(["" if value is None else _text(value) for value in values.values()])
 
     def flush(self) -> None:
         """Hands what was added to the operating system."""
@@ -91,6 +94,9 @@ def read_scores(folder: Path, camera: str) -> Iterator[ScoreRow]:
 
 
 def _row(row: dict[str, str]) -> ScoreRow:
+    if len(row) != len(COLUMNS) or None in row.values():  # a line that a crash cut short is no unscored frame
+        raise ValueError(f"must have {len(COLUMNS)} columns")
+
     def number(name: str) -> float | None:
         return float(row[name]) if row[name] else None
 

@@ -1,4 +1,6 @@
-"""How a process of ours is told to stop: SIGTERM or SIGINT once for a clean end, twice at once; or its supervisor dies."""
+"""How a process of ours is told to stop: SIGTERM or SIGINT once for a clean end, twice at once; or its supervisor
+dies.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from stream.errors import ProcessFailed
+from stream.errors import ProcessFailed, ProcessMisconfigured
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,9 @@ STABLE_AFTER = 60.0
 """A process that lived this many seconds had a good start: its next death counts as the first again."""
 
 MOST_RESTARTS = 10
-"""Deaths in a row after which a process is given up, and with it the run: something is wrong that restarting won't mend."""
+"""Deaths in a row after which a process is given up, and with it the run: something is wrong that restarting won't
+mend.
+"""
 
 KILL_AFTER = 8.0
 """Seconds between SIGTERM and SIGKILL for a process that does not end."""
@@ -104,6 +106,7 @@ class Supervisor:
 
         Raises:
             ProcessFailed: a process is given up; the others were drained.
+            ProcessMisconfigured: the same, because of the configuration.
         """
         try:
             while not (stopping() or self._all_ended()):
@@ -115,7 +118,9 @@ class Supervisor:
             self._drain()
             self._on_tick()
         failed = tuple(
-            f"{child.spec.name} (exit code {child.exit_code})" for child in self._children if child.spec.ends and child.exit_code
+            f"{child.spec.name} (exit code {child.exit_code})"
+            for child in self._children
+            if child.spec.ends and child.exit_code
         )
         return Outcome(failed, {child.spec.name: child.restarts for child in self._children if child.restarts})
 
@@ -126,8 +131,10 @@ class Supervisor:
 
     def _all_ended(self) -> bool:
         finite = [child for child in self._children if child.spec.ends]
-        return bool(finite) and len(finite) == sum(c.spec.stage is Stage.READERS for c in self._children) and all(
-            child.exit_code is not None for child in finite
+        return (
+            bool(finite)
+            and len(finite) == sum(c.spec.stage is Stage.READERS for c in self._children)
+            and all(child.exit_code is not None for child in finite)
         )
 
     def _tend(self, child: _Child) -> None:
@@ -146,7 +153,7 @@ class Supervisor:
             child.exit_code = code
             return
         if code == WRONG_USAGE:
-            raise ProcessFailed(f"{child.spec.name} cannot work with this configuration (its message is above)")
+            raise ProcessMisconfigured(f"{child.spec.name} cannot work with this configuration (its message is above)")
         self._plan_restart(child, code, now)
 
     def _plan_restart(self, child: _Child, code: int, now: float) -> None:
@@ -173,6 +180,9 @@ class Supervisor:
             deadline = self._monotonic() + KILL_AFTER
             for child in running:
                 self._await_end(child, deadline)
+        for child in self._children:  # those that ended by themselves just before
+            if child.spec.ends and child.exit_code is None and child.process:
+                child.exit_code = child.process.poll()
 
     def _await_end(self, child: _Child, deadline: float) -> None:
         process = child.process

@@ -6,13 +6,14 @@ Every message of the link and of the feed is one ZeroMQ multipart message::
     part 1   meta: JSON object, UTF-8
     part 2.. payloads: raw bytes, as many as part 0 says
 
-The CRC covers all parts after part 0 in order (JPEG data decodes "successfully" with flipped bytes). Nothing is pickled.
-Used by ``link`` and ``feed``; a client in another language needs only this page.
+The CRC covers all parts after part 0 in order (JPEG data decodes "successfully" with flipped bytes). Nothing is
+pickled. Used by ``link`` and ``feed``; a client in another language needs only this page.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import WireError
-from stream.messages import Alert, Evidence, FramePacket
+from stream.messages import Alert, Evidence, FramePacket, iso_time
 
 Buffer = bytes | bytearray | memoryview
 
@@ -144,9 +145,9 @@ def decode_frame(envelope: Envelope) -> FramePacket:
         return FramePacket(
             camera=str(meta["camera"]),
             seq=int(meta["seq"]),
-            frame_time=float(meta["frame_time"]),
-            media_time=float(meta["media_time"]),
-            captured_mono=float(meta["captured_mono"]),
+            frame_time=_date(meta["frame_time"]),
+            media_time=_finite(meta["media_time"]),
+            captured_mono=_finite(meta["captured_mono"]),
             segment=str(meta["segment"]),
             source_size=(width, height),
             image=_array(payloads[0], meta["image"], np.dtype(np.uint8), channels=3),
@@ -154,7 +155,7 @@ def decode_frame(envelope: Envelope) -> FramePacket:
             view=bytes(payloads[2]),
             drops={str(k): int(v) for k, v in meta["drops"].items()},
         )
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
         raise WireError(f"FRAME is not well formed: {type(error).__name__}: {error}") from None
 
 
@@ -174,6 +175,19 @@ def decode_alert(envelope: Envelope) -> tuple[Alert, Evidence]:
     return alert, Evidence(bytes(envelope.payloads[0]), bytes(envelope.payloads[1]))
 
 
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} where a finite number belongs")
+    return number
+
+
+def _date(value: Any) -> float:
+    number = float(value)
+    iso_time(number)  # raises for what is no date (NaN, the year 10,000), before somebody deep in the worker does
+    return number
+
+
 def _crc(meta: Buffer, payloads: Sequence[Buffer]) -> int:
     crc = zlib.crc32(meta)
     for payload in payloads:
@@ -188,7 +202,9 @@ def _bytes_of(array: NDArray[Any] | bytes) -> Buffer:
 def _array(data: memoryview, shape: Sequence[int], dtype: np.dtype[Any], channels: int | None = None) -> NDArray[Any]:
     sides = tuple(int(v) for v in shape)
     if len(sides) != (2 if channels is None else 3) or (channels is not None and sides[2] != channels):
-        raise WireError(f"array of shape {sides} where {'(h, w)' if channels is None else f'(h, w, {channels})'} belongs")
+        raise WireError(
+            f"array of shape {sides} where {'(h, w)' if channels is None else f'(h, w, {channels})'} belongs"
+        )
     if not all(0 < side <= MAX_IMAGE_SIDE for side in sides[:2]):
         raise WireError(f"array of shape {sides}: sides must be 1..{MAX_IMAGE_SIDE}")
     if len(data) != int(np.prod(sides)) * dtype.itemsize:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from stream.alerting import CameraAlerts
-from stream.engine import NotScored, Scored, ScoringEngine
+from stream.engine import NotScored, Scored, ScoringEngine, ToScore
 from stream.health import CameraHealth, write_status
 from stream.link import Ended, Joined, LinkEvent, LinkServer, Reported
 from stream.messages import Alert, CameraState, FramePacket
@@ -86,14 +86,16 @@ class Worker:
 
     def run(self) -> None:
         """Works until told to stop; then scores what is here, ends open alerts and commits them."""
+        state, reason = "FAILED", "it broke off; its message is in the log"
         try:
             while not self._stopping():
                 self._round(_TICK)
             self._round(0.0)
             for camera in self._alerts:
                 self._finish(camera)
+            state, reason = "STOPPED", "stopped"
         finally:
-            self._write_status("STOPPED", "stopped")
+            self._write_status(state, reason)
             self._scores.close()
 
     def _round(self, wait: float) -> None:
@@ -101,17 +103,18 @@ class Worker:
             self._handle(event)
         for camera in self._link.silent():
             self._reported[camera] = (CameraState.NO_READER, "its reader stopped reporting")
+            self._finish(camera)
             self._show_state(camera)
         batch = [self._waiting.pop(camera) for camera in list(self._waiting)[: self._settings.max_batch]]
         for packet in batch:
             self._link.grant(packet.camera)
         if batch:
             self._score(batch)
+            self._scores.flush()  # before the next credit lets the reader forget these frames
         for camera in [camera for camera in self._ended if camera not in self._waiting]:
             self._end(camera, self._ended.pop(camera))
         if time.monotonic() >= self._status_due:
             self._status_due = time.monotonic() + STATUS_INTERVAL
-            self._scores.flush()
             self._write_status("RUNNING", "")
 
     def _handle(self, event: LinkEvent) -> None:
@@ -137,14 +140,19 @@ class Worker:
         fitting = [packet for packet in batch if packet.image.shape == (side, side, 3)]
         for packet in batch:
             if packet.image.shape != (side, side, 3):
-                reason = f"scoring image is {packet.image.shape}, this worker needs ({side}, {side}, 3): same 'method.size'?"
+                reason = (
+                    f"scoring image is {packet.image.shape}, this worker needs ({side}, {side}, 3): same 'method.size'?"
+                )
                 self._record(packet, NotScored(reason))
         if not fitting:
             return
-        scenes = [self._settings.cameras[packet.camera] for packet in fitting]
-        results = self._engine.score(scenes, np.stack([packet.image for packet in fitting]))
+        results = self._engine.score([self._to_score(packet) for packet in fitting])
         for packet, result in zip(fitting, results, strict=True):
             self._record(packet, result)
+
+    def _to_score(self, packet: FramePacket) -> ToScore:
+        scene = self._settings.cameras[packet.camera]
+        return ToScore(packet.camera, scene, packet.frame_time, packet.segment, packet.image, packet.motion)
 
     def _record(self, packet: FramePacket, result: Scored | NotScored) -> None:
         health, alerts = self._health[packet.camera], self._alerts[packet.camera]
@@ -154,9 +162,15 @@ class Worker:
         if age is not None:
             health.ages.append(age)
         if isinstance(result, Scored):
+            try:
+                committed = alerts.observe(packet, result)
+            except ValueError as error:  # what the reader sent beside the scoring image is no picture of that size
+                result = NotScored(f"the evidence cannot be drawn: {error}")
+                log.error("camera %s, frame %d: %s", packet.camera, packet.seq, result.reason)
+        if isinstance(result, Scored):
             health.scored += 1
             health.last_score, health.threshold = result.score.score, result.scene.calibration.threshold
-            for alert in alerts.observe(packet, result):
+            for alert in committed:
                 _log_alert(alert)
             self._keep_map(packet, result)
         else:
@@ -179,7 +193,6 @@ class Worker:
         reason = f"broke off: {ended.error}" if ended.error else "end of the source"
         self._reported[camera] = (CameraState.ENDED, reason)
         self._show_state(camera)
-        self._scores.flush()
         self._write_status("RUNNING", "")
         self._link.finish(camera)
 
@@ -236,5 +249,9 @@ def _row(packet: FramePacket, result: Scored | NotScored, age: float | None, ale
 def _log_alert(alert: Alert) -> None:
     log.info(
         "alert %s %s: camera %s, score %.2f x threshold, seq %d",
-        alert.alert_id, alert.phase, alert.camera, alert.score / alert.threshold, alert.seq,
+        alert.alert_id,
+        alert.phase,
+        alert.camera,
+        alert.score / alert.threshold,
+        alert.seq,
     )

@@ -6,6 +6,7 @@ container's own structure, which says how many bytes belong to the file. Used by
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +24,7 @@ _TRANSPORT_PACKETS = (188, 192, 204)  # bytes: plain, with time codes (M2TS), wi
 def missing_bytes(path: Path) -> int:
     """How many bytes at the end of the file are not there, by the file's own structure; 0 = complete or not known.
 
-    Known for AVI, MP4/MOV, Matroska/WebM and MPEG transport streams.
+    Known for AVI, MP4/MOV, Matroska/WebM and MPEG transport streams (unless those end between two packets).
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -54,17 +55,33 @@ def count_frames(container: av.container.InputContainer, path: Path, *, complete
     if path.stat().st_size > COUNT_LIMIT_BYTES:
         return None
     with av.open(f"file:{path}") as copy:
-        return _count_packets(copy)
+        try:
+            packets = judged_packets(copy, complete=complete)
+            return sum(packet.size > 0 and not packet.is_discard and not damaged for packet, damaged in packets)
+        except av.FFmpegError:
+            return None  # decoding will meet the same fault, and report it
 
 
-def _count_packets(container: av.container.InputContainer) -> int | None:
-    try:
-        return sum(
-            packet.size > 0 and not packet.is_discard and not packet.is_corrupt
-            for packet in container.demux(container.streams.video[0])
-        )
-    except av.FFmpegError:
-        return None  # decoding will meet the same fault, and report it
+def judged_packets(
+    container: av.container.InputContainer, *, complete: bool
+) -> Iterator[tuple[av.Packet[av.VideoStream], bool]]:
+    """The video's packets in their order, each with whether it is damaged; the last is empty and stands for the end.
+
+    Args:
+        complete: the file is not cut short.
+    """
+    packets = container.demux(container.streams.video[0])
+    if complete or container.format.name != "mpegts":
+        yield from ((packet, packet.is_corrupt) for packet in packets)
+        return
+    # A transport stream does not say how long a frame is: nobody but us knows that the last one is not whole.
+    held: av.Packet[av.VideoStream] | None = None
+    for packet in packets:
+        if held is not None:
+            yield held, held.is_corrupt or not packet.size
+        held = packet
+    if held is not None:
+        yield held, False
 
 
 def _riff_end(file: BinaryIO) -> int:

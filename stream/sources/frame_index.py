@@ -8,7 +8,8 @@ from collections import deque
 class FrameIndex:
     """Gives each frame the index that it would have if none were damaged, so that labels of a recording stay aligned.
 
-    A decoder holds frames back; a packet that it is not given leaves its hole where that packet stood.
+    A decoder holds frames back; a packet that it is not given leaves its hole where that packet stood. Packets stand in
+    decoding order, so that with B-frames a hole may be off by as many as there are in a row.
     """
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 from stream.errors import SourceCorrupt, SourceStalled, SourceUnreachable
 from stream.redact import redact_url
 from stream.sources.base import SourceFrame, SourceInfo
-from stream.sources.completeness import count_frames, missing_bytes
+from stream.sources.completeness import count_frames, judged_packets, missing_bytes
 from stream.sources.ffmpeg import FALLBACK_INTERVAL, MAX_PIXELS, open_container, read_fault
 from stream.sources.frame_index import FrameIndex
 from stream.sources.handle import Handle
@@ -117,13 +117,13 @@ class VideoSource:
         self._timestamp = _timestamps(self._container, self._clock)
         decoder = stream.codec_context
         decoder.options = {"max_pixels": str(MAX_PIXELS)}
+        # Not AUTO: FFmpeg's frame threads delay a camera's frames, and in a file that is damaged or cut short they mark
+        # frames differently from run to run, for no gain in speed that scoring would notice.
+        stream.thread_type = "SLICE"
         if self._info.live:
             decoder.flags |= Flags.low_delay
-            stream.thread_type = "SLICE"  # threads that work on several frames hold each back by as many
-        else:
-            stream.thread_type = "AUTO"
         self._decoder = decoder
-        self._packets = self._container.demux(stream)
+        self._packets = judged_packets(self._container, complete=not self._missing_bytes)
 
     def _frames(self) -> Iterator[SourceFrame]:
         last_good = asked = self._clock()
@@ -142,26 +142,25 @@ class VideoSource:
             if self._info.live and asked - last_good > max(DAMAGE_PATIENCE, self._read_timeout):
                 raise SourceCorrupt(f"{self._name}: only damaged data for {asked - last_good:.0f} s {self._so_far()}")
         if not self._handle.closing:
-            self._check_wait(self._clock() - asked)
             self._check_end()
 
     def _step(self) -> list[av.VideoFrame] | None:
         """Frames that the next packet completes; None at the end."""
         try:
-            packet = next(self._packets, None)
+            packet, damaged = next(self._packets, (None, False))
         except av.FFmpegError as error:
             if self._handle.closing:
                 return None
             fault = read_fault(error, self._name, timeout=self._read_timeout, so_far=self._so_far())
         else:
-            return None if packet is None else self._decode(packet)
+            return None if packet is None else self._decode(packet, damaged=damaged)
         raise fault  # not inside the handler: see ffmpeg
 
-    def _decode(self, packet: av.Packet[av.VideoStream]) -> list[av.VideoFrame]:
-        self._key_frame_seen = self._key_frame_seen or (packet.is_keyframe and not packet.is_corrupt)
+    def _decode(self, packet: av.Packet[av.VideoStream], *, damaged: bool) -> list[av.VideoFrame]:
+        self._key_frame_seen = self._key_frame_seen or (packet.is_keyframe and not damaged)
         if not self._key_frame_seen:
             return []  # would show what moves over grey
-        if packet.is_corrupt:
+        if damaged:
             self._numbers.damaged_packet()  # not decoded: a JPEG cut in half becomes a grey half without any complaint
             return []
         if packet.size and not packet.is_discard:
@@ -180,8 +179,7 @@ class VideoSource:
         return SourceFrame(self._numbers.good_frame(), media_time, np.asarray(image, np.uint8))
 
     def _check_wait(self, waited: float) -> None:
-        # FFmpeg does not always say that an RTSP stream timed out: it hands out the half of a frame that had come, or
-        # ends as if the stream were over.
+        # When an RTSP stream times out, FFmpeg first hands out the half of a frame that had come, as if it were whole.
         if self._info.live and waited > 0.9 * self._read_timeout and not self._handle.closing:
             raise SourceStalled(f"{self._name}: no frame within {self._read_timeout:g} s, {self._so_far()}")
 

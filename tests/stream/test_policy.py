@@ -100,11 +100,12 @@ class TestOpenAlert:
             ("update", 4.5, 4.5),
         ]
 
-    def test_updates_wait_while_the_score_is_below_the_release_level(self) -> None:
+    def test_updates_wait_for_a_frame_above_the_threshold(self) -> None:
         policy = AlertPolicy("gate", replace(SETTINGS, update_every=0.5, end_after=60.0))
         play(policy, [HIGH] * 3)
         assert play(policy, [LOW] * 20, start=0.75) == []
-        assert phases(play(policy, [HOVER], start=5.75)) == ["update"]
+        assert play(policy, [HOVER], start=5.75) == []
+        assert phases(play(policy, [HIGH], start=6.0)) == ["update"]
 
     def test_it_goes_on_at_the_release_level_exactly(self, policy: AlertPolicy) -> None:
         play(policy, [HIGH] * 3)

@@ -247,12 +247,15 @@ def test_a_window_keeps_native_indices_and_times(media: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "seconds", "count"), [(0.1 + 0.2, 0.3, 3), (1.5, 9.0, 5), (1.95, None, 0), (9.0, 1.0, 0)]
+    ("start", "seconds", "inside"),
+    [(0.1 + 0.2, 0.3, [3, 4, 5]), (0.7, 9.0, [7, 8, 9, 10, 11]), (1.15, None, []), (9.0, 1.0, [])],
 )
-def test_a_window_counts_the_frames_it_will_give(media: Path, start: float, seconds: float | None, count: int) -> None:
-    window = windowed(open_source(str(media / "mpeg4.avi")), start=start, seconds=seconds)
-    assert window.info.frame_count == count
-    assert len(list(window.frames())) == count
+def test_a_window_counts_the_frames_it_will_give(
+    media: Path, start: float, seconds: float | None, inside: list[int]
+) -> None:
+    window = windowed(open_source(str(media / "images")), start=start, seconds=seconds)
+    assert window.info.frame_count == len(inside)
+    assert indices(window) == inside
 
 
 def test_the_whole_of_a_source_is_the_source(media: Path) -> None:

@@ -244,12 +244,6 @@ def test_an_alert_with_a_wrong_field_is_refused(change: Callable[[dict[str, Any]
         decode_alert(envelope)
 
 
-overflow = pytest.mark.xfail(
-    raises=OverflowError, strict=True, reason="decode_frame and Alert.from_json let OverflowError through"
-)
-
-
-@overflow
 @pytest.mark.parametrize(
     ("field", "value"),
     [("seq", b"Infinity"), ("frame_seq", b"1e999"), ("score", b"1" + b"0" * 400)],
@@ -263,7 +257,6 @@ def test_an_alert_with_a_number_beyond_all_bounds_is_refused(field: str, value: 
         decode_alert(envelope)
 
 
-@overflow
 @pytest.mark.parametrize(("field", "value"), [("seq", float("inf")), ("source_size", [float("inf"), 1])])
 def test_a_frame_with_an_infinite_integer_is_refused(field: str, value: Any) -> None:
     envelope = decode(tampered(encode_frame(a_frame()), set_to(field, value)))

@@ -9,6 +9,9 @@ from pathlib import Path
 import av
 import numpy as np
 
+from stream.errors import SourceError
+from stream.sources.base import Source, SourceFrame
+
 WIDTH, HEIGHT, FPS, COUNT = 160, 120, 10, 20
 
 
@@ -31,8 +34,12 @@ def make_video(
     container: dict[str, str] | None = None,
     options: dict[str, str] | None = None,
     noise: int = 0,
+    skip: int = 0,
 ) -> Path:
-    """Writes ``count`` frames at 10 frames per second; ``times`` are their time stamps in frames where they differ."""
+    """Writes ``count`` frames at 10 frames per second; ``times`` are their time stamps in frames where they differ.
+
+    The first ``skip`` packets are left out of the file.
+    """
     random = np.random.default_rng(0)
     with av.open(str(path), "w", options=container or {}) as file:
         stream = file.add_stream(codec, rate=FPS, options=options or {})
@@ -40,18 +47,33 @@ def make_video(
         stream.bit_rate = 4_000_000
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.time_base = Fraction(1, FPS)
+        packets: list[av.Packet] = []
         for index, time in enumerate(times or range(count)):
             pixels = np.full((HEIGHT, WIDTH, 3), level(index), np.int16)
             pixels += random.integers(-noise, noise + 1, pixels.shape, np.int16)
             frame = av.VideoFrame.from_ndarray(np.clip(pixels, 0, 255).astype(np.uint8), format="bgr24")
             frame.pts, frame.time_base = time, Fraction(1, FPS)
-            file.mux(stream.encode(frame))
-        file.mux(stream.encode(None))
+            packets += stream.encode(frame)
+        packets += stream.encode(None)
+        file.mux(packets[skip:])
     return path
 
 
 def cut(path: Path, to: Path, *, keep: float) -> Path:
-    """Copies the first part of a file."""
+    """Copies the first part of a file; an odd number of bytes, so that it ends within an MPEG packet of 188."""
     data = path.read_bytes()
-    to.write_bytes(data[: int(len(data) * keep)])
+    to.write_bytes(data[: int(len(data) * keep) | 1])
     return to
+
+
+def read(source: Source) -> tuple[list[SourceFrame], SourceError | None]:
+    """All frames, and what ended them (None = the end)."""
+    frames: list[SourceFrame] = []
+    try:
+        for frame in source.frames():
+            frames.append(frame)
+    except SourceError as error:
+        return frames, error
+    finally:
+        source.close()
+    return frames, None

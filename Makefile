@@ -1,0 +1,69 @@
+# Everything from a bare checkout, given make and Python 3.11 or newer. The first call installs into .venv.
+
+VENV ?= .venv
+OUT ?= demo-out
+# Which build of faiss: cpu or gpu. The two exclude each other, so one environment holds one of them.
+ACCEL ?= $(if $(shell nvidia-smi -L 2>/dev/null),gpu,cpu)
+# More words for pip (an index of your own, ...) and for pytest (-k NAME, -x, ...).
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+
+# The first that is new enough and can make environments: Debian ships a python3 without ensurepip.
+ifndef PYTHON
+PYTHON := $(shell for name in python3 python3.11 python3.12 python3.13 python3.14; do \
+	$$name -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+endif
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(ACCEL)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test tests fast lint style types docs clean distclean
+.NOTPARALLEL:
+
+help: ## list what can be made (the default)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  variables: VENV=$(VENV) ACCEL=$(ACCEL) PYTHON=$(if $(PYTHON),$(PYTHON),none found) OUT=$(OUT) PIP_ARGS= PYTEST_ARGS="
+
+install: $(STAMP) ## make .venv and install the project in it, editable
+
+$(STAMP): pyproject.toml constraints.txt
+	$(if $(PYTHON),,$(error Python 3.11 or newer with venv is needed, and none was found. Install one (Debian: python3 and \
+	python3-venv), or name it: make PYTHON=/path/to/python3.11))
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "PYTHON=$(PYTHON) is $$($(PYTHON) --version 2>&1); 3.11 or newer is needed" >&2; exit 1; }
+	@echo "installing into $(VENV), for $(ACCEL): some minutes and gigabytes the first time (torch is big)"
+	$(PYTHON) -m venv $(VENV)
+	$(if $(wildcard $(VENV)/.installed-*),rm -f $(VENV)/.installed-* && $(BIN)/python -m pip uninstall --quiet --yes faiss-cpu faiss-gpu)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[$(ACCEL),dev]'
+	@touch $@
+
+demo: $(STAMP) ## render a campus scene, find what is odd in it, leave a report in OUT (demo-out)
+	$(BIN)/spade-stream demo --out $(OUT)
+
+test: lint tests ## everything: lint, then all tests
+
+tests: $(STAMP) ## all tests, the fast ones first
+	$(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS)
+
+fast: $(STAMP) ## only the tests that take no time
+	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGS)
+
+lint: style types ## ruff and mypy
+
+style: $(STAMP)
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+docs: $(STAMP) ## write the pages that are made from the code
+	$(BIN)/python docs/make_configuration.py
+
+clean: ## remove what tools and the demo left behind
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info $(OUT)
+	find stream spade_core tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## the same, and the environment
+	rm -rf $(VENV)

@@ -1,0 +1,182 @@
+"""From scored frames to committed alerts: what is shown, what is masked, and when it is over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from pipeline_fakes import HEIGHT, WIDTH, a_packet
+from scoring_fakes import THRESHOLD, a_result
+
+from stream.alerting import CameraAlerts
+from stream.messages import Alert, Evidence, Neighbour, Phase
+from stream.policy import PolicySettings
+
+SETTINGS = PolicySettings(min_duration=0.1, end_after=0.2, update_every=0.5, cooldown=0.0, release_ratio=0.8)
+START, UPDATE, END = Phase.START, Phase.UPDATE, Phase.END
+
+
+class Desk:
+    """The alerts of one camera, and what was committed of them."""
+
+    def __init__(self, settings: PolicySettings = SETTINGS) -> None:
+        self.committed: list[tuple[Alert, Evidence]] = []
+        self.alerts = CameraAlerts("gate", "yard", settings, commit=self._commit)
+        self._seq = 0
+
+    def _commit(self, alert: Alert, evidence: Evidence) -> Alert:
+        self.committed.append((alert, evidence))
+        return replace(alert, seq=len(self.committed))
+
+    def see(self, *scores: float, segment: str = "", at: tuple[int, int] = (0, 0)) -> list[Alert]:
+        """The next frames, a tenth of a second apart."""
+        found: list[Alert] = []
+        for score in scores:
+            found += self.alerts.observe(a_packet(self._seq, segment=segment), a_result(score, at=at))
+            self._seq += 1
+        return found
+
+    def mask(self, index: int) -> np.ndarray:
+        return cv2.imdecode(np.frombuffer(self.committed[index][1].mask_png, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+def test_normal_frames_commit_nothing() -> None:
+    desk = Desk()
+
+    assert desk.see(1, 9, 10, 1) == []
+    assert (desk.committed, desk.alerts.open_alert) == ([], None)
+    assert desk.alerts.finish() == []
+
+
+def test_an_alert_starts_with_the_frame_that_confirms_it() -> None:
+    desk = Desk()
+    (alert,) = desk.see(1, 20, 15)
+
+    assert (alert.seq, alert.phase, alert.camera, alert.scene) == (1, START, "gate", "yard")
+    assert (alert.frame_seq, alert.score, alert.threshold) == (2, 15.0, THRESHOLD)
+    assert (alert.started_at, alert.frame_time, alert.ended_at) == (1000.1, 1000.2, None)
+    assert desk.alerts.open_alert == alert.alert_id
+
+
+def test_what_is_handed_back_is_what_the_outbox_made_of_it() -> None:
+    desk = Desk()
+
+    assert [alert.seq for alert in desk.see(20, 20, 1, 1, 1)] == [1, 2]
+
+
+def test_the_end_shows_the_strongest_frame_and_when_it_was_over() -> None:
+    desk = Desk()
+    start, end = desk.see(20, 20, 50, 30, 1, 1, 1)
+
+    assert (end.phase, end.alert_id) == (END, start.alert_id)
+    assert (end.frame_seq, end.score, end.frame_time) == (2, 50.0, 1000.2)
+    assert (end.started_at, end.ended_at) == (1000.0, 1000.3)
+    assert desk.alerts.open_alert is None
+
+
+def test_the_mask_of_the_end_is_that_of_the_strongest_frame() -> None:
+    desk = Desk()
+    desk.see(20, 20)
+    desk.see(50, at=(16, 16))
+    desk.see(20, 1, 1, 1)
+
+    assert [alert.phase for alert, _ in desk.committed] == [START, END]
+    assert desk.mask(0)[2, 2] == 255
+    assert desk.mask(0)[30, 40] == 0
+    assert desk.mask(1)[2, 2] == 0
+    assert desk.mask(1)[30, 40] == 255, "row 20, column 20 of 32 x 32 in the native frame of 48 x 64"
+
+
+def test_an_update_shows_the_current_frame() -> None:
+    desk = Desk()
+    alerts = desk.see(20, 30, 20, 20, 20, 20, 20)
+
+    assert [(alert.phase, alert.frame_seq, alert.score) for alert in alerts] == [(START, 1, 30.0), (UPDATE, 6, 20.0)]
+
+
+def test_an_update_waits_for_a_frame_that_shows_something() -> None:
+    desk = Desk()
+    start, update = desk.see(20, 20, 20, 20, 20, 20, 9, 10.5)  # 9 is between release level and threshold
+
+    assert (update.phase, update.score) == (UPDATE, 10.5)
+    assert len(update.regions) == 1
+    assert start.alert_id == update.alert_id
+
+
+def test_region_and_mask_are_in_pixels_of_the_native_frame() -> None:
+    desk = Desk()
+    (alert,) = desk.see(20, 20)
+    mask = desk.mask(0)
+
+    (region,) = alert.regions
+    x, y, width, height = region.bbox
+    assert mask.shape == (HEIGHT, WIDTH)
+    assert (x, y) == (0, 0)
+    assert width == pytest.approx(WIDTH / 4, abs=2)
+    assert height == pytest.approx(HEIGHT / 4, abs=2)
+    assert region.area == (mask == 255).sum()
+    assert region.peak == 20.0
+    assert set(np.unique(mask)) == {0, 255}
+
+
+def test_the_snapshot_is_the_native_frame_with_the_region_in_it() -> None:
+    desk = Desk()
+    desk.see(20, 20)
+    snapshot = cv2.imdecode(np.frombuffer(desk.committed[0][1].snapshot_jpeg, np.uint8), cv2.IMREAD_COLOR)
+
+    assert snapshot.shape == (HEIGHT, WIDTH, 3)
+    assert snapshot[40, 50] == pytest.approx([128] * 3, abs=12)
+
+
+def test_the_neighbours_say_where_they_came_from() -> None:
+    (alert,) = Desk().see(20, 20)
+
+    assert alert.neighbours == (Neighbour(2, 0.25, "day2", 1.0), Neighbour(0, 0.5, "day0", 0.0))
+
+
+def test_a_new_segment_ends_what_was_open_before_its_first_frame_counts() -> None:
+    desk = Desk()
+    (start,) = desk.see(20, 30, segment="a")
+    (end,) = desk.see(99, segment="b")
+
+    assert (end.phase, end.alert_id, end.segment, end.score) == (END, start.alert_id, "a", 30.0)
+    assert desk.alerts.open_alert is None, "one frame of the new segment is no alert yet"
+    (other,) = desk.see(99, segment="b")
+    assert (other.phase, other.segment) == (START, "b")
+    assert other.alert_id != start.alert_id
+
+
+def test_an_excursion_does_not_reach_over_segments() -> None:
+    desk = Desk()
+
+    assert desk.see(20, segment="a") + desk.see(20, segment="b") == []
+
+
+def test_finishing_ends_what_is_open_once() -> None:
+    desk = Desk()
+    desk.see(20, 40, 20)
+
+    (end,) = desk.alerts.finish()
+    assert (end.phase, end.score, end.ended_at) == (END, 40.0, 1000.2)
+    assert desk.alerts.finish() == []
+
+
+def test_where_time_runs_backwards_the_old_alert_ends_with_its_old_peak() -> None:
+    desk = Desk()
+    desk.see(1, 20, 30)
+    found = desk.alerts.observe(a_packet(0, frame_time=500.0), a_result(99))
+
+    assert [(alert.phase, alert.score) for alert in found] == [(END, 30.0)]
+
+
+def test_a_commit_that_fails_is_not_swallowed() -> None:
+    def refuse(alert: Alert, evidence: Evidence) -> Alert:
+        raise OSError("disk full")
+
+    alerts = CameraAlerts("gate", "yard", SETTINGS, commit=refuse)
+    alerts.observe(a_packet(0), a_result(20))
+
+    with pytest.raises(OSError, match="disk full"):
+        alerts.observe(a_packet(1), a_result(20))

@@ -1,0 +1,112 @@
+"""What is known of every camera: a state with its reason, and a file that never passes for news when it is old."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream.health import STALE_AFTER, CameraHealth, read_status, write_status
+from stream.messages import CameraState
+
+
+def a_status(state: str = "RUNNING") -> dict[str, Any]:
+    worker = {"state": state, "reason": "", "pid": 1}
+    return {"written": 1000.0, "worker": worker, "cameras": {"gate": {"state": "LIVE"}}}
+
+
+def test_a_camera_that_nobody_reported_on_says_so() -> None:
+    found = CameraHealth("yard").to_json()
+
+    assert (found["scene"], found["state"], found["reason"]) == ("yard", "NO_READER", "its reader has not reported yet")
+    assert (found["scored"], found["not_scored"], found["drops"]) == (0, 0, {})
+    assert [found[name] for name in ("last_frame_time", "last_score", "threshold", "alert", "age_p50")] == [None] * 5
+
+
+def test_a_change_of_state_keeps_the_time_since_when() -> None:
+    health = CameraHealth("yard")
+
+    assert health.change(CameraState.OFFLINE, "nobody answers", 10.0)
+    assert not health.change(CameraState.OFFLINE, "still nobody", 20.0)
+    assert (health.state, health.reason, health.since) == (CameraState.OFFLINE, "still nobody", 10.0)
+    assert health.change(CameraState.LIVE, "", 30.0)
+    assert health.since == 30.0
+
+
+def test_times_are_told_for_people() -> None:
+    health = CameraHealth("yard", since=1.5, last_frame_time=60.25)
+
+    assert health.to_json()["since"] == "1970-01-01T00:00:01.500Z"
+    assert health.to_json()["last_frame_time"] == "1970-01-01T00:01:00.250Z"
+
+
+def test_ages_are_told_by_their_quantiles() -> None:
+    health = CameraHealth("yard")
+    health.ages.extend([0.5] + [0.1] * 60 + [0.2] * 33 + [0.9] * 6)
+
+    assert (health.to_json()["age_p50"], health.to_json()["age_p95"]) == (0.1, 0.9)
+
+
+def test_the_quantiles_of_a_single_age_are_that_age() -> None:
+    health = CameraHealth("yard")
+    health.ages.append(0.3)
+
+    assert (health.to_json()["age_p50"], health.to_json()["age_p95"]) == (0.3, 0.3)
+
+
+def test_old_ages_are_forgotten() -> None:
+    health = CameraHealth("yard")
+    health.ages.extend([9.0] * 1000 + [0.1] * 500)
+
+    assert health.to_json()["age_p95"] == 0.1
+
+
+def test_two_cameras_do_not_share_their_counts() -> None:
+    first, second = CameraHealth("a"), CameraHealth("b")
+    first.drops["link.lost"] = 1
+    first.ages.append(1.0)
+
+    assert (second.drops, list(second.ages)) == ({}, [])
+
+
+def test_a_status_is_read_as_it_was_written(tmp_path: Path) -> None:
+    write_status(tmp_path / "status.json", a_status())
+
+    assert read_status(tmp_path / "status.json", now=1001.0) == a_status()
+    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
+
+
+def test_a_new_status_replaces_the_old_one(tmp_path: Path) -> None:
+    write_status(tmp_path / "status.json", a_status())
+    write_status(tmp_path / "status.json", a_status("STOPPED"))
+
+    assert read_status(tmp_path / "status.json", now=1001.0)["worker"]["state"] == "STOPPED"
+
+
+def test_an_old_status_says_that_the_worker_does_not_answer(tmp_path: Path) -> None:
+    write_status(tmp_path / "status.json", a_status())
+    fresh = read_status(tmp_path / "status.json", now=1000.0 + STALE_AFTER)
+    stale = read_status(tmp_path / "status.json", now=1000.0 + STALE_AFTER + 1)
+
+    assert fresh["worker"]["state"] == "RUNNING"
+    assert (stale["worker"]["state"], stale["worker"]["pid"]) == ("NOT_ANSWERING", 1)
+    assert stale["worker"]["reason"] == "its last status is 16 s old"
+
+
+def test_a_worker_that_was_stopped_long_ago_is_still_stopped(tmp_path: Path) -> None:
+    write_status(tmp_path / "status.json", a_status("STOPPED"))
+
+    assert read_status(tmp_path / "status.json", now=1e9)["worker"]["state"] == "STOPPED"
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"written": null}', json.dumps("x")])
+def test_without_a_status_the_worker_does_not_run(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "status.json").write_text(text)
+
+    assert read_status(tmp_path / "status.json", now=0.0) == {
+        "worker": {"state": "NOT_RUNNING", "reason": "no status was ever written"},
+        "cameras": {},
+    }

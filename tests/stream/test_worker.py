@@ -1,0 +1,421 @@
+"""The worker with an engine that scores as the test says: batches, states, rows, maps, and commits before DONE."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from pipeline_fakes import GreySource, a_packet, short_folder, wait_until
+from scoring_fakes import THRESHOLD, FakeEngine
+
+from spade_core.preprocess import Preprocess
+from stream.endpoints import parse_endpoint
+from stream.errors import OutboxError
+from stream.link import Ended, Joined, LinkEvent, LinkServer, Reported
+from stream.messages import CameraState, Mode, Phase, StateEvent
+from stream.outbox import Outbox
+from stream.policy import PolicySettings
+from stream.reader import Reader, ReaderSettings
+from stream.scorelog import ScoreLog, ScoreRow, read_scores
+from stream.worker import Worker, WorkerSettings
+
+SIDE = 32
+POLICY = PolicySettings(min_duration=0.1, end_after=0.2, cooldown=0.0)
+HIGH, LOW = 200, 1  # brightness of scoring images, which the fake engine takes for their score
+
+
+class FakeLink:
+    """Gives the worker one round of events after the other, and writes down what it does in turn."""
+
+    def __init__(self, rounds: list[list[LinkEvent]], log: list[str]) -> None:
+        self._rounds, self.log = rounds, log
+        self.malformed = 0
+        self.gone: list[str] = []  # cameras that fall silent before the last round
+
+    @property
+    def empty(self) -> bool:
+        return not self._rounds
+
+    def poll(self, timeout: float) -> list[LinkEvent]:
+        return self._rounds.pop(0) if self._rounds else []
+
+    def grant(self, camera: str) -> None:
+        self.log.append(f"grant {camera}")
+
+    def mark_scored(self, camera: str, seq: int) -> None:
+        self.log.append(f"scored {camera} {seq}")
+
+    def finish(self, camera: str) -> None:
+        self.log.append(f"done {camera}")
+
+    def silent(self) -> list[str]:
+        return self.gone if len(self._rounds) == 1 else []
+
+
+class Bench:
+    """A worker and all that it works with; ``run`` plays rounds of events to it and lets it end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log = folder, list[str]()
+        self.engine = FakeEngine()
+        self.outbox = Outbox(folder / "outbox.db", folder / "evidence")
+        self._commit = self.outbox.commit
+        self.outbox.commit = self._noted_commit  # type: ignore[method-assign]
+        self.status_file, self.scores = folder / "status.json", folder / "scores"
+        self.gone: list[str] = []
+
+    def _noted_commit(self, alert: Any, evidence: Any) -> Any:
+        committed = self._commit(alert, evidence)
+        self.log.append(f"commit {alert.camera} {alert.phase}")
+        return committed
+
+    def worker(self, link: Any, stopping: Callable[[], bool], **settings: Any) -> Worker:
+        values: dict[str, Any] = {
+            "cameras": {"gate": "yard", "back": "yard"},
+            "policy": POLICY,
+            "size": SIDE,
+            "max_batch": 8,
+            "maps": None,
+            "status": self.status_file,
+            "shared_clock": True,
+        }
+        engine: Any = self.engine
+        return Worker(
+            WorkerSettings(**(values | settings)),
+            link=link,
+            engine=engine,
+            outbox=self.outbox,
+            scores=ScoreLog(self.scores),
+            stopping=stopping,
+        )
+
+    def run(self, *rounds: list[LinkEvent], more: int = 0, **settings: Any) -> None:
+        """Plays the rounds, then ``more`` empty ones, then asks the worker to stop."""
+        link = FakeLink([*rounds, *([] for _ in range(more))], self.log)
+        link.gone = self.gone
+        self.worker(link, lambda: link.empty, **settings).run()
+
+    @property
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = json.loads(self.status_file.read_text())
+        return status
+
+    def camera(self, camera: str = "gate") -> dict[str, Any]:
+        found: dict[str, Any] = self.status["cameras"][camera]
+        return found
+
+    def rows(self, camera: str = "gate") -> list[ScoreRow]:
+        return list(read_scores(self.scores, camera))
+
+    @property
+    def phases(self) -> list[Phase]:
+        return [alert.phase for alert in self.outbox.read_after(0, limit=100)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    here = Bench(tmp_path)
+    yield here
+    here.outbox.close()
+
+
+def a_frame(seq: int, level: int, *, camera: str = "gate", **fields: Any) -> Any:
+    return a_packet(seq, camera=camera, **({"image": np.full((SIDE, SIDE, 3), level, np.uint8)} | fields))
+
+
+def joined(camera: str = "gate") -> list[LinkEvent]:
+    return [Joined(camera, Mode.REPLAY), a_state(CameraState.LIVE, camera=camera)]
+
+
+def a_state(state: CameraState, reason: str = "", *, camera: str = "gate") -> Reported:
+    return Reported(StateEvent(camera, state, reason, 1000.0))
+
+
+def event_of(*levels: int) -> list[list[LinkEvent]]:
+    """A round per frame."""
+    return [[a_frame(seq, level)] for seq, level in enumerate(levels)]
+
+
+# Scores and rows
+
+
+def test_every_frame_gets_a_row_with_what_it_was_compared_to(bench: Bench) -> None:
+    bench.run(joined(), [a_frame(4, 7, segment="clip")])
+
+    (row,) = bench.rows()
+    assert (row.frame_seq, row.frame_time, row.media_time, row.segment) == (4, 1000.4, 0.4, "clip")
+    assert (row.score, row.image_score, row.threshold, row.nearest) == (7.0, 3.5, THRESHOLD, 2)
+    assert (row.alert, row.problem) == ("", "")
+    assert row.age is not None
+    assert row.age > 0
+
+
+def test_the_age_of_a_frame_from_another_machine_is_not_known(bench: Bench) -> None:
+    bench.run(joined(), [a_frame(0, LOW)], shared_clock=False)
+
+    assert bench.rows()[0].age is None
+    assert bench.camera()["age_p50"] is None
+
+
+def test_rows_name_the_alert_that_is_open(bench: Bench) -> None:
+    bench.run(joined(), *event_of(LOW, HIGH, HIGH, LOW, LOW, LOW, LOW))
+
+    alert = bench.outbox.read_after(0, limit=1)[0].alert_id
+    assert [row.alert for row in bench.rows()] == ["", "", alert, alert, alert, "", ""]
+
+
+# Frames that cannot be scored
+
+
+def test_a_frame_that_cannot_be_scored_is_a_state_and_a_row_without_a_score(bench: Bench) -> None:
+    bench.engine.rule = lambda scene, image: "the gallery is damaged"
+    bench.run(joined(), [a_frame(0, HIGH)])
+
+    (row,) = bench.rows()
+    assert (row.score, row.image_score, row.threshold, row.nearest) == (None, None, None, None)
+    assert row.problem == "the gallery is damaged"
+    camera = bench.camera()
+    assert (camera["state"], camera["reason"]) == ("NOT_SCORED", "the gallery is damaged")
+    assert (camera["scored"], camera["not_scored"], camera["last_score"]) == (0, 1, None)
+    assert bench.phases == []
+
+
+def test_a_camera_is_live_again_when_its_frames_are_scored_again(bench: Bench) -> None:
+    bench.engine.rule = lambda scene, image: "out of memory" if image[0, 0, 0] == HIGH else 1.0
+    bench.run(joined(), *event_of(HIGH, LOW))
+
+    camera = bench.camera()
+    assert (camera["state"], camera["scored"], camera["not_scored"], camera["last_score"]) == ("LIVE", 1, 1, 1.0)
+
+
+def test_unscored_frames_do_not_end_an_alert(bench: Bench) -> None:
+    bench.engine.rule = lambda scene, image: "out of memory" if image[0, 0, 0] == 99 else float(image[0, 0, 0])
+    bench.run(joined(), *event_of(HIGH, HIGH, 99, 99, 99, 99, HIGH))
+
+    assert bench.phases == [Phase.START, Phase.END]
+    assert bench.outbox.read_after(1, limit=1)[0].ended_at == 1000.6
+
+
+def test_a_scoring_image_of_another_size_is_not_scored_and_spoils_nothing_else(bench: Bench) -> None:
+    small = np.zeros((16, 16, 3), np.uint8)
+    bench.run(joined() + joined("back"), [a_frame(0, LOW, image=small), a_frame(0, LOW, camera="back")])
+
+    assert "scoring image is (16, 16, 3), this worker needs (32, 32, 3)" in bench.rows("gate")[0].problem
+    assert bench.camera()["state"] == "NOT_SCORED"
+    assert bench.rows("back")[0].score == 1.0
+    assert bench.engine.batches == [["yard"]]
+
+
+# Batches
+
+
+def test_two_cameras_share_a_batch(bench: Bench) -> None:
+    bench.run(joined() + joined("back"), [a_frame(0, 3), a_frame(0, 4, camera="back")])
+
+    assert bench.engine.batches == [["yard", "yard"]]
+    assert (bench.rows("gate")[0].score, bench.rows("back")[0].score) == (3.0, 4.0)
+
+
+def test_a_batch_has_its_limit_and_who_waited_longest_goes_first(bench: Bench) -> None:
+    bench.run(
+        joined() + joined("back"), [a_frame(0, 3), a_frame(0, 4, camera="back")], [a_frame(1, 3)], max_batch=1, more=3
+    )
+
+    scored = [entry for entry in bench.log if entry.startswith("scored")]
+    assert scored == ["scored gate 0", "scored back 0", "scored gate 1"]
+    assert [len(batch) for batch in bench.engine.batches] == [1, 1, 1]
+
+
+def test_a_camera_may_send_its_next_frame_while_this_one_is_scored(bench: Bench) -> None:
+    bench.run(joined(), [a_frame(0, LOW)])
+
+    assert bench.log == ["grant gate", "scored gate 0"]
+
+
+def test_a_reader_that_sends_more_than_its_credit_loses_the_older_frame_and_it_is_counted(bench: Bench) -> None:
+    bench.run(joined(), [a_frame(0, LOW), a_frame(1, LOW)])
+
+    assert [row.frame_seq for row in bench.rows()] == [1]
+    assert bench.camera()["drops"] == {"worker.replaced": 1}
+
+
+# Alerts
+
+
+def test_a_frame_counts_as_scored_only_when_its_alert_is_committed(bench: Bench) -> None:
+    bench.run(joined(), *event_of(HIGH, HIGH))
+
+    assert bench.log[:5] == ["grant gate", "scored gate 0", "grant gate", "commit gate start", "scored gate 1"]
+
+
+def test_an_alert_that_is_open_at_the_end_is_ended_and_committed_before_the_reader_hears_done(bench: Bench) -> None:
+    bench.run(joined(), *event_of(HIGH, HIGH), [Ended("gate", "", {"reader.sampled_out": 5})])
+
+    assert bench.log[-2:] == ["commit gate end", "done gate"]
+    camera = bench.camera()
+    assert (camera["state"], camera["reason"], camera["alert"]) == ("ENDED", "end of the source", None)
+    assert camera["drops"] == {"reader.sampled_out": 5}
+
+
+def test_a_frame_that_waits_is_scored_before_the_end_is_confirmed(bench: Bench) -> None:
+    bench.run(
+        joined() + joined("back"),
+        [a_frame(0, LOW, camera="back"), a_frame(0, LOW), Ended("gate", "", {})],
+        max_batch=1,
+        more=3,
+    )
+
+    assert bench.log == ["grant back", "scored back 0", "grant gate", "scored gate 0", "done gate"]
+
+
+def test_a_source_that_broke_off_says_why(bench: Bench) -> None:
+    bench.run(joined(), [Ended("gate", "cut short", {})])
+
+    assert (bench.camera()["state"], bench.camera()["reason"]) == ("ENDED", "broke off: cut short")
+
+
+def test_a_new_segment_ends_the_alert_of_the_old_one(bench: Bench) -> None:
+    frames = [[a_frame(seq, HIGH, segment="ab"[seq // 2])] for seq in range(4)]
+    bench.run(joined(), *frames)
+
+    alerts = bench.outbox.read_after(0, limit=9)
+    assert [(alert.phase, alert.segment) for alert in alerts] == [
+        (Phase.START, "a"),
+        (Phase.END, "a"),
+        (Phase.START, "b"),
+        (Phase.END, "b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "state", [CameraState.OFFLINE, CameraState.STALLED, CameraState.AUTH_FAILED, CameraState.CORRUPT]
+)
+def test_an_alert_ends_when_its_camera_is_lost(bench: Bench, state: CameraState) -> None:
+    bench.run(joined(), *event_of(HIGH, HIGH), [a_state(state, "nobody answers")], [a_frame(9, LOW)])
+
+    assert bench.log.index("commit gate end") < bench.log.index("scored gate 9")
+    assert (bench.camera()["state"], bench.camera()["reason"]) == (str(state), "nobody answers")
+
+
+def test_an_alert_ends_when_its_reader_falls_silent(bench: Bench) -> None:
+    bench.gone = ["gate"]
+    bench.run(joined(), *event_of(HIGH, HIGH), joined("back"), [a_frame(5, LOW, camera="back")])
+
+    assert bench.phases == [Phase.START, Phase.END]
+    assert bench.log.index("commit gate end") < bench.log.index("scored back 5"), "not only when the worker stops"
+    camera = bench.camera()
+    assert (camera["state"], camera["reason"]) == ("NO_READER", "its reader stopped reporting")
+    assert camera["alert"] is None
+    assert bench.camera("back")["state"] == "LIVE"
+
+
+def test_stopping_scores_what_is_there_and_ends_what_is_open(bench: Bench) -> None:
+    rounds: list[list[LinkEvent]] = [joined(), [a_frame(0, HIGH)], [a_frame(1, HIGH)]]
+    link = FakeLink(rounds, bench.log)
+    bench.worker(link, lambda: len(rounds) == 1).run()  # the last frame comes when the worker is told to stop
+
+    assert bench.log[-2:] == ["scored gate 1", "commit gate end"]
+    assert len(bench.rows()) == 2
+
+
+def test_an_alert_store_that_fails_stops_the_worker(bench: Bench) -> None:
+    def refuse(alert: Any, evidence: Any) -> Any:
+        raise OutboxError("disk full")
+
+    bench.outbox.commit = refuse  # type: ignore[method-assign]
+    with pytest.raises(OutboxError, match="disk full"):
+        bench.run(joined(), *event_of(HIGH, HIGH))
+
+    assert "scored gate 1" not in bench.log, "the reader will send it again"
+    assert len(bench.rows()) == 1
+
+
+# Maps and the status file
+
+
+def test_score_maps_are_kept_where_asked_for(bench: Bench) -> None:
+    bench.run(joined(), *event_of(7, 8), maps=bench.folder / "maps")
+
+    first, second = (np.load(bench.folder / "maps" / "gate" / f"{seq:08d}.npy") for seq in (0, 1))
+    assert first.shape == (SIDE, SIDE)
+    assert (first[:8, :8] == 7).all()
+    assert second.max() == 8
+    assert first[8:].max() == 0
+
+
+def test_a_frame_without_a_score_has_no_map(bench: Bench) -> None:
+    bench.engine.rule = lambda scene, image: "no gallery"
+    bench.run(joined(), *event_of(7), maps=bench.folder / "maps")
+
+    assert list(bench.folder.glob("maps/**/*.npy")) == []
+
+
+def test_the_status_tells_of_every_camera_from_the_start(bench: Bench) -> None:
+    bench.engine.failures["yard"] = RuntimeError("levels.crc does not match")
+    bench.run(joined(), [a_frame(3, 7, drops={"reader.overwritten": 2})])
+
+    status = bench.status
+    assert (status["worker"]["state"], status["worker"]["malformed_messages"]) == ("STOPPED", 0)
+    assert status["worker"]["scene_failures"] == {"yard": "levels.crc does not match"}
+    gate, back = bench.camera("gate"), bench.camera("back")
+    assert (gate["scene"], gate["state"], gate["scored"], gate["last_seq"]) == ("yard", "LIVE", 1, 3)
+    assert (gate["last_score"], gate["threshold"]) == (7.0, THRESHOLD)
+    assert gate["last_frame_time"] == "1970-01-01T00:16:40.300Z"
+    assert gate["drops"] == {"reader.overwritten": 2}
+    assert (back["state"], back["reason"]) == ("NO_READER", "its reader has not reported yet")
+
+
+def test_while_it_works_the_status_says_that_it_runs(bench: Bench) -> None:
+    link = FakeLink([joined(), []], bench.log)
+    seen: list[str] = []
+
+    def stopping() -> bool:
+        if bench.status_file.exists():
+            seen.append(bench.status["worker"]["state"])
+        return link.empty
+
+    bench.worker(link, stopping).run()
+
+    assert set(seen) == {"RUNNING"}
+    assert bench.status["worker"]["state"] == "STOPPED"
+
+
+# With the real link, and a real reader
+
+
+def test_a_recording_goes_through_reader_link_and_worker_to_committed_alerts(bench: Bench) -> None:
+    with short_folder() as folder:
+        endpoint = parse_endpoint(f"ipc://{folder}/link")
+        stop = threading.Event()
+        bench.engine.rule = lambda scene, image: 50.0 if 5 <= image[0, 0, 0] - 10 < 10 else 1.0  # frames 5 to 9 of 20
+        link = LinkServer(endpoint, cameras=["gate", "back"])
+        worker = bench.worker(link, stop.is_set)
+        settings = ReaderSettings(
+            camera="gate", mode=Mode.REPLAY, fps=None, recorded_at=1000.0, endless=False, preprocess=Preprocess(SIDE)
+        )
+        reader = Reader(settings, endpoint=endpoint, open_source=lambda: GreySource(20), stopping=lambda: False)
+        thread = threading.Thread(target=reader.run, daemon=True)
+        thread.start()
+
+        def stop_after_the_reader() -> bool:
+            if not thread.is_alive():
+                stop.set()
+            return stop.is_set()
+
+        worker._stopping = stop_after_the_reader
+        with link:
+            worker.run()
+        wait_until(lambda: not thread.is_alive())
+
+    assert [row.frame_seq for row in bench.rows()] == list(range(20))
+    start, end = bench.outbox.read_after(0, limit=9)
+    assert (start.phase, start.started_at, start.frame_seq) == (Phase.START, 1000.5, 6)
+    assert (end.phase, end.ended_at) == (Phase.END, pytest.approx(1000.9))
+    assert bench.camera()["state"] == "ENDED"
+    assert cv2.imdecode(np.frombuffer(bench.outbox.evidence_of(start).mask_png, np.uint8), 0).max() == 255

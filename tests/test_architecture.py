@@ -1,0 +1,210 @@
+"""Which module may import which: the arrows of the design, read from the sources; and what importing must not do."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A module may import from its own layer and from those below it. An entry stands for all modules of a package, unless
+# one of them has an entry of its own.
+LAYERS = {
+    # values, errors, and what needs nothing of ours but those
+    "stream": 0,
+    "stream.errors": 0,
+    "stream.messages": 0,
+    "stream.redact": 0,
+    "stream.stopping": 0,
+    "stream.campus": 0,
+    "stream.sources.base": 0,
+    # pure rules and formats
+    "stream.wire": 1,
+    "stream.policy": 1,
+    "stream.endpoints": 1,
+    "stream.health": 1,
+    "stream.scorelog": 1,
+    "stream.overlay": 1,
+    "stream.report": 1,
+    "stream.mailbox": 1,
+    # the parts: each knows formats, none knows the others' insides
+    "stream.config": 2,
+    "stream.sources": 2,
+    "stream.link": 2,
+    "stream.outbox": 2,
+    "stream.engine": 3,  # reads the configuration
+    "stream.capture": 3,
+    "stream.sheet": 3,
+    "stream.results": 3,
+    # what a process does
+    "stream.alerting": 4,
+    "stream.reader": 4,
+    "stream.worker": 5,
+    "stream.feed": 4,
+    "stream.subscriber": 5,
+    "stream.sinks": 5,
+    "stream.enroll": 5,
+    # processes put together
+    "stream.supervisor": 6,
+    "stream.programs": 7,
+    # what the user calls
+    "stream.replay": 8,
+    "stream.evaluate": 8,
+    "stream.demo": 9,
+    "stream.commands": 9,
+    "stream.cli": 10,
+    "stream.__main__": 11,
+}
+
+MAY_SCORE = {  # all others see scores, never how they are made
+    "alerting",
+    "capture",
+    "cli",
+    "commands",
+    "demo",
+    "engine",
+    "enroll",
+    "evaluate",
+    "programs",
+    "reader",
+    "replay",
+    "results",
+    "sheet",
+}
+
+NO_TORCH = ("stream.reader", "stream.capture", "stream.link", "stream.feed", "stream.subscriber", "stream.programs")
+NO_TORCH += ("stream.sinks.jsonl", "stream.sinks.console", "stream.sinks.runner", "stream.supervisor", "stream.cli")
+
+
+def modules(package: str) -> dict[str, Path]:
+    """Every module of a package, by its dotted name."""
+    found = {}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+STREAM, CORE = modules("stream"), modules("spade_core")
+OURS = {**STREAM, **CORE}
+
+
+def imported(tree: ast.AST, module: str, *, at_import: bool = False) -> Iterator[str]:
+    """Names of our modules that a module imports, within functions too unless ``at_import``."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (known(alias.name) for alias in node.names if known(alias.name))
+        elif isinstance(node, ast.ImportFrom):
+            yield from named_by(node, module)
+        elif not (at_import and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)):
+            yield from imported(node, module, at_import=at_import)
+
+
+def named_by(node: ast.ImportFrom, module: str) -> Iterator[str]:
+    assert node.level == 0, f"{module} imports relatively; write the whole name"
+    for alias in node.names:
+        # ``from stream import commands`` means the module, ``from stream import __version__`` the package.
+        if name := known(f"{node.module}.{alias.name}") or known(str(node.module)):
+            yield name
+
+
+def known(name: str) -> str:
+    return name if name in OURS else ""
+
+
+def imports_of(module: str, *, at_import: bool = False) -> set[str]:
+    tree = ast.parse(OURS[module].read_text(encoding="utf-8"))
+    return set(imported(tree, module, at_import=at_import)) - {module}
+
+
+def layer_of(module: str) -> int | None:
+    """The layer of the nearest entry: the module's own, or its package's (the top package stands for itself alone)."""
+    name = module
+    while name not in LAYERS and name.count(".") > 1:
+        name = name.rpartition(".")[0]
+    return LAYERS.get(name)
+
+
+def run(program: str, *arguments: str, cwd: Path, home: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", program, *arguments],
+        cwd=cwd,
+        env={"HOME": str(home), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TMPDIR": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_this_test_sees_imports_wherever_they_stand() -> None:
+    lines = ("import stream.wire, os", "from stream import cli", "def f():", "    from stream.link import X")
+    tree = ast.parse("\n".join((*lines, "from spade_core.errors import Y")))
+
+    assert set(imported(tree, "m")) == {"stream.wire", "stream.cli", "stream.link", "spade_core.errors"}
+    assert set(imported(tree, "m", at_import=True)) == {"stream.wire", "stream.cli", "spade_core.errors"}
+
+
+@pytest.mark.parametrize("module", STREAM)
+def test_every_module_has_its_layer(module: str) -> None:
+    assert layer_of(module) is not None, f"{module} is not in LAYERS: say where it belongs"
+
+
+@pytest.mark.parametrize("module", STREAM)
+def test_no_module_imports_from_a_higher_layer(module: str) -> None:
+    own = layer_of(module)
+    higher = {name: layer_of(name) for name in imports_of(module) & STREAM.keys() if (layer_of(name) or 0) > (own or 0)}
+
+    assert higher == {}, f"{module} is in layer {own}"
+
+
+@pytest.mark.parametrize("module", CORE)
+def test_the_method_knows_nothing_of_the_stream(module: str) -> None:
+    assert imports_of(module) & STREAM.keys() == set()
+
+
+@pytest.mark.parametrize("module", STREAM)
+def test_only_some_modules_use_the_method(module: str) -> None:
+    part = module.split(".")[1] if "." in module else ""
+
+    assert part in MAY_SCORE or not imports_of(module) & CORE.keys()
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    arrows = {module: imports_of(module, at_import=True) for module in OURS}
+    while leaves := {module for module, others in arrows.items() if not others}:
+        arrows = {module: others - leaves for module, others in arrows.items() if module not in leaves}
+
+    assert arrows == {}
+
+
+@pytest.mark.parametrize("module", NO_TORCH)
+def test_what_runs_beside_every_camera_and_sink_does_not_load_torch(module: str, tmp_path: Path) -> None:
+    program = "import importlib, json, sys; importlib.import_module(sys.argv[1]); print(json.dumps(list(sys.modules)))"
+    loaded = set(json.loads(run(program, module, cwd=tmp_path, home=tmp_path)))
+
+    assert module in loaded
+    assert loaded & {"torch", "torchvision", "faiss"} == set()
+
+
+def test_importing_starts_no_thread_and_makes_no_file(tmp_path: Path) -> None:
+    program = """
+import importlib, sys, threading
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print([thread.name for thread in threading.enumerate()])
+"""
+    work, home = tmp_path / "work", tmp_path / "home"
+    work.mkdir()
+    home.mkdir()
+    names = sorted(OURS.keys() - {"stream.__main__"})
+
+    assert run(program, *names, cwd=work, home=home).strip() == "['MainThread']"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["home", "work"]
