@@ -23,9 +23,11 @@ TAIL_FRACTION = 0.1
 """Part of the held-out frames that the tail is fitted to: enough of them to average, few enough to be a tail."""
 
 LEAST_SCALE = 0.02
-"""The tail's scale is at least this part of ``u``: footage without any change would else give a threshold of no
-width.
+"""The tail's scale is at least this part of ``u``: footage that hardly changes would else give a threshold of no width.
 """
+
+SAME = 1e-6
+"""Scores that differ by less than this part of the highest are the same score, but for rounding."""
 
 GROW_FLOOR = 0.5
 """A mask reaches as far as pixels score higher than the highest pixel of half of all normal frames, but never below
@@ -81,11 +83,12 @@ def calibrate(
         parameters: of the scorer.
 
     Raises:
-        CalibrationError: fewer than ``MIN_HELD_OUT`` frames, or scores that are not finite.
+        CalibrationError: fewer than ``MIN_HELD_OUT`` frames, scores that are not finite, or footage without any change.
     """
     check_held_out(len(frame_scores), exceedance)
     if not np.isfinite(frame_scores).all():
         raise CalibrationError("scores of the held-out frames are not finite: the features or the gallery are damaged")
+    check_change(frame_scores)
     threshold = tail_threshold(frame_scores, exceedance)
     return Calibration(
         threshold=threshold,
@@ -113,6 +116,23 @@ def check_held_out(frames: int, exceedance: float) -> None:
         raise CalibrationError(
             f"{frames} held-out normal frame(s); at least {MIN_HELD_OUT} are needed to set a threshold: "
             "enroll longer footage, at a higher rate, or hold out a larger part"
+        )
+
+
+def check_change(frame_scores: NDArray[np.floating]) -> None:
+    """Raises CalibrationError where all held-out frames score the same, zero or not.
+
+    Every real sensor has noise, so such frames are copies of one picture. Their score is nothing but what half
+    precision rounded off the gallery's features: against a threshold set on it, the first living frame would alert.
+
+    Args:
+        frame_scores: (M,) highest score of each held-out frame, M > 0.
+    """
+    lowest, highest = float(frame_scores.min()), float(frame_scores.max())
+    if highest - lowest <= SAME * highest:
+        raise CalibrationError(
+            f"all {len(frame_scores)} held-out frames score the same ({highest:.3g}): the source looks frozen. Check "
+            "that the picture moves, then enroll again"
         )
 
 

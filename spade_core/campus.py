@@ -26,7 +26,14 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import avg_pool2d, interpolate, pad, unfold
 
-from spade_core.calibration import MIN_HELD_OUT, Calibration, check_held_out, grow_threshold, tail_threshold
+from spade_core.calibration import (
+    MIN_HELD_OUT,
+    Calibration,
+    check_change,
+    check_held_out,
+    grow_threshold,
+    tail_threshold,
+)
 from spade_core.errors import GalleryCorrupt, InputError
 from spade_core.extractor import Features
 from spade_core.gallery import NormalFrames
@@ -178,7 +185,11 @@ class CampusScorer:
         return np.asarray(np.maximum(moving / scales["moving"], lasting), np.float32)
 
     def scales_of(self, samples: list[Channels], *, exceedance: float) -> dict[str, float]:
-        """Scales from held-out normal frames: what each channel reaches there, and the thresholds of both sums."""
+        """Scales from held-out normal frames: what each channel reaches there, and the thresholds of both sums.
+
+        Raises:
+            CalibrationError: nothing changes from one frame to the next.
+        """
         appearance = np.array([self._up(sample.appearance).max() for sample in samples])
         motion = np.array([self._up(sample.motion).max() for sample in samples])
         lasting = np.array([self._up(sample.persistence).max() for sample in samples])
@@ -192,6 +203,7 @@ class CampusScorer:
                 for s in samples
             ]
         )
+        check_change(moving)
         # Either sum may alert, so each gets half of the frames that are allowed to.
         scales["moving"] = tail_threshold(moving, exceedance / 2)
         known = lasting[lasting > 0]

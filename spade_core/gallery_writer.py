@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import shutil
-import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -75,7 +75,9 @@ class GalleryWriter:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = _only_builder(folder)
             _remove_leftovers(folder)
-            self._path = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=folder))
+            # Not mkdtemp, which locks out every other user: a worker may run as one, and must read what this becomes.
+            self._path = folder / f"{_BUILDING}{secrets.token_hex(4)}"
+            self._path.mkdir()
             self._open = True
             # Sparse files: a slot takes room on the disk once it is filled.
             self._pooled = pooled_map(self._path, (capacity, pooled), "w+")

@@ -22,6 +22,10 @@ INTERVAL = 0.1
 """Seconds over which displacement is measured. From one frame to the next of a 30 fps camera a walker moves by less
 than the flow's noise, so an older frame is taken there."""
 
+LEAST_INTERVAL = INTERVAL / 10
+"""Seconds; displacement over less is not known: scaled up to ``INTERVAL`` it would be the flow's noise, tenfold. Only
+where a stream begins can frames be compared that follow each other so closely."""
+
 BLUR = 2.0
 """Sigma of the Gaussian over the flow's magnitude, in flow pixels: flow is ragged at the edges of what moves."""
 
@@ -64,16 +68,18 @@ class MotionMeter:
         """The motion at the frame seen last.
 
         Returns:
-            (GRID, GRID) float16, flow pixels per ``INTERVAL``; None where there is no frame to compare with.
+            (GRID, GRID) float16, flow pixels per ``INTERVAL``, always finite; None where there is no frame to compare
+            with, or only one that is too close or too long ago.
         """
         if len(self._past) < 2:
             return None
         (then, before), (now, current) = self._past[0], self._past[-1]
-        if not 0 < now - then < 5 * INTERVAL:  # a gap: what moved in it is not known
+        if not LEAST_INTERVAL <= now - then < 5 * INTERVAL:  # after a gap, what moved in it is not known
             return None
         flow = self._flow.calc(before, current, None)  # type: ignore[call-overload]
         speed = cv2.GaussianBlur(cv2.magnitude(flow[..., 0], flow[..., 1]), (0, 0), BLUR) * (INTERVAL / (now - then))
-        return np.asarray(cv2.resize(speed, (GRID, GRID), interpolation=cv2.INTER_AREA), np.float16)
+        cells = cv2.resize(speed, (GRID, GRID), interpolation=cv2.INTER_AREA)
+        return np.asarray(np.minimum(cells, np.finfo(np.float16).max), np.float16)
 
 
 def normal_motion(maps: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_AREA_FRACTION = 1e-4
-"""Regions below this part of the picture are dropped: 6 pixels of 256 x 256, less than one cell of the finest level."""
+"""Regions below this part of the picture are dropped where there is a larger one: 6 pixels of 256 x 256, less than one
+cell of the finest level."""
 
 EDGE = 0.5
 """Part of the highest score nearby that a pixel must have: the edge of a blurred object lies at half its height."""
@@ -63,27 +64,55 @@ def mask_regions(
 
     Returns:
         The mask (height, width) uint8, 255 = anomalous, and its regions, strongest first. The mask is empty exactly
-        when there are no regions.
+        when there are no regions, and that is exactly when no score reaches ``threshold``.
     """
     scaled = np.asarray(cv2.resize(scores, size, interpolation=cv2.INTER_LINEAR), np.float32)
-    above = (scaled >= np.maximum(grow_threshold, EDGE * _highest_nearby(scores, size))).astype(np.uint8)
-    count, found, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
-    labels = np.asarray(found, np.int32)
-    peaks = _peaks(scores, scaled, labels, count)
+    above = scaled >= np.maximum(grow_threshold, EDGE * _highest_nearby(scores, size))
+    labels, stats, peaks = _labelled(above, scores, scaled)
+    if scores.max() >= threshold > peaks.max(initial=-np.inf):  # scaling has flattened the only peak away
+        above[_cell_of_peak(scores, size)] = True
+        labels, stats, peaks = _labelled(above, scores, scaled)
     fine = None if detail is None else cv2.resize(detail, size, interpolation=cv2.INTER_LINEAR)
-    least = max(1.0, MIN_AREA_FRACTION * size[0] * size[1])
+    least = MIN_AREA_FRACTION * size[0] * size[1]
     mask = np.zeros((size[1], size[0]), np.uint8)
     regions: list[MaskedRegion] = []
-    for label in range(1, count):
-        x, y, w, h, area = (int(v) for v in stats[label])
-        if area < least or peaks[label] < threshold:
-            continue
-        inside = labels[y : y + h, x : x + w] == label
+    for label in _wanted(stats[:, cv2.CC_STAT_AREA], peaks, threshold=threshold, least=least):
+        x, y, w, h = (int(v) for v in stats[label, :4])
+        inside = labels[y : y + h, x : x + w] == label + 1
         if fine is not None:
             inside = _narrowed(inside, np.asarray(fine[y : y + h, x : x + w], np.float32))
         mask[y : y + h, x : x + w][inside] = 255
         regions += _parts(inside, x, y, peak=float(peaks[label]))
     return mask, tuple(sorted(regions, key=lambda region: (region.peak, region.area), reverse=True))
+
+
+def _labelled(
+    above: NDArray[np.bool_], scores: NDArray[np.float32], scaled: NDArray[np.float32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """Connected parts: (H, W) labels from 1, 0 = none; and of each part, from 0, OpenCV's statistics and the peak."""
+    count, found, stats, _ = cv2.connectedComponentsWithStats(above.astype(np.uint8), connectivity=8)
+    labels = np.asarray(found, np.int32)
+    return labels, np.asarray(stats[1:], np.int32), _peaks(scores, scaled, labels, count)[1:]
+
+
+def _wanted(areas: NDArray[np.int32], peaks: NDArray[np.float32], *, threshold: float, least: float) -> list[int]:
+    """The parts that make regions. An alert must show something, so the strongest one may be as small as it likes where
+    all are small."""
+    odd = np.flatnonzero(peaks >= threshold)
+    large = odd[areas[odd] >= least]
+    if len(large) == 0 and len(odd):
+        large = odd[[int(np.argmax(peaks[odd]))]]
+    return [int(label) for label in large]
+
+
+def _cell_of_peak(scores: NDArray[np.float32], size: tuple[int, int]) -> tuple[slice, slice]:
+    """The pixels of the mask that the map's highest pixel covers, at least in part."""
+    place = np.unravel_index(int(np.argmax(scores)), scores.shape)
+    rows, columns = (
+        slice(int(i) * pixels // cells, -(-(int(i) + 1) * pixels // cells))
+        for i, pixels, cells in zip(place, size[::-1], scores.shape, strict=True)
+    )
+    return rows, columns
 
 
 def _highest_nearby(scores: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

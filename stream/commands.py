@@ -7,12 +7,9 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from spade_core.errors import GalleryMismatch, GalleryNotFound, SpadeError
 from spade_core.gallery import Gallery
@@ -21,6 +18,7 @@ from stream.config import CameraSection, Config, load_config
 from stream.errors import ConfigError, StreamError, UsageError
 from stream.messages import Alert, Evidence
 from stream.outbox import write_durably
+from stream.progress import progress_bar
 from stream.sources import check_source, describe_source
 from stream.stopping import StopSignal
 from stream.subscriber import AlertSubscriber, request_status
@@ -30,7 +28,7 @@ def demo(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """See ``stream.demo``."""
     from stream.demo import run_demo
 
-    return run_demo(arguments.out, seed=arguments.seed, stopping=stop)
+    return run_demo(arguments.out, seed=arguments.seed, method=arguments.method, stopping=stop)
 
 
 def check(arguments: argparse.Namespace, stop: StopSignal) -> int:
@@ -94,7 +92,7 @@ def enroll_camera(
     folder = config.gallery_of(camera.scene_name)
     source = programs.open_camera(camera)
     try:
-        with _bar(f"enroll {camera.scene_name}", unit="frame") as bar:
+        with progress_bar(f"enroll {camera.scene_name}", unit="frame") as bar:
 
             def on_progress(progress: Progress) -> None:
                 if stop():
@@ -237,7 +235,7 @@ def gallery_info(arguments: argparse.Namespace, stop: StopSignal) -> int:
 def gallery_verify(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """Compares all checksums."""
     gallery = Gallery(arguments.gallery)
-    with _bar("verify", unit="B", unit_scale=True, total=gallery.size_bytes) as bar:
+    with progress_bar("verify", unit="B", total=gallery.size_bytes, scaled=True) as bar:
         for _, done, _ in gallery.verify():
             bar.update(done - bar.n)
     print(
@@ -345,9 +343,3 @@ def _lines(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield from _lines(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-@contextmanager
-def _bar(description: str, *, unit: str, unit_scale: bool = False, total: int | None = None) -> Iterator[Any]:
-    with tqdm(desc=description, unit=unit, unit_scale=unit_scale, total=total, file=sys.stderr, mininterval=0.5) as bar:
-        yield bar

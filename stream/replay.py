@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tqdm import tqdm
 
 from spade_core.errors import GalleryMismatch
 from spade_core.gallery import Gallery
@@ -28,6 +26,7 @@ from stream import programs
 from stream.config import CameraSection, Config, load_config
 from stream.errors import StreamError, UsageError
 from stream.health import read_status
+from stream.progress import progress_bar
 from stream.report import Report, write_report
 from stream.results import Results, cards, load_results, timelines
 from stream.sources import check_source, describe_source
@@ -167,7 +166,7 @@ def run_with_progress(config: Config, path: Path, camera: CameraSection, *, stop
     """Runs the pipeline with a bar that counts the camera's scored frames."""
     expected = _expected_frames(camera)
     due = 0.0
-    with tqdm(desc="score", unit="frame", total=expected, file=sys.stderr, mininterval=0.5) as bar:
+    with progress_bar("score", unit="frame", total=expected) as bar:
 
         def on_tick() -> None:
             nonlocal due

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -28,14 +29,23 @@ def contact_sheet(gallery: Gallery, suffix: str) -> bytes:
     if suffix not in (".jpg", ".png"):
         raise UsageError(f"--sheet: the file must end in .jpg or .png, not {suffix!r}")
     indices = np.unique(np.linspace(0, len(gallery) - 1, min(MOST, len(gallery))).round().astype(int))
-    tiles = [_tile(gallery, int(index)) for index in indices]
-    height, width = np.max([tile.shape[:2] for tile in tiles], axis=0)
-    columns = min(_COLUMNS, len(tiles))
-    sheet = np.full((math.ceil(len(tiles) / columns) * height, columns * width, 3), 32, np.uint8)
-    for number, tile in enumerate(tiles):
+    return encode(suffix, tiled([_tile(gallery, int(index)) for index in indices], columns=_COLUMNS))
+
+
+def tiled(pictures: Sequence[NDArray[np.uint8]], *, columns: int) -> NDArray[np.uint8]:
+    """Pictures side by side, row by row, each in a cell as large as the largest.
+
+    Args:
+        pictures: (h, w, 3) BGR each, at least one.
+        columns: most cells in a row.
+    """
+    height, width = np.max([picture.shape[:2] for picture in pictures], axis=0)
+    columns = min(columns, len(pictures))
+    sheet = np.full((math.ceil(len(pictures) / columns) * height, columns * width, 3), 32, np.uint8)
+    for number, picture in enumerate(pictures):
         y, x = number // columns * height, number % columns * width
-        sheet[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
-    return encode(suffix, sheet)
+        sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    return sheet
 
 
 def _tile(gallery: Gallery, index: int) -> NDArray[np.uint8]:

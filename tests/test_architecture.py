@@ -24,6 +24,7 @@ LAYERS = {
     "stream.stopping": 0,
     "stream.campus": 0,
     "stream.sources.base": 0,
+    "stream.progress": 0,
     # pure rules and formats
     "stream.wire": 1,
     "stream.policy": 1,

@@ -43,14 +43,14 @@ class Finished:
         return f"exit code {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
 
 
-def spade(*words: str | Path, environment: Mapping[str, str] | None = None) -> Finished:
+def spade(*words: str | Path, environment: Mapping[str, str] | None = None, bound: float = BOUND) -> Finished:
     """Runs ``spade-stream WORDS`` to its end."""
     done = subprocess.run(
         _command(words),
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        timeout=BOUND,
+        timeout=bound,
         env={**os.environ, **(environment or {})},
     )
     return Finished(done.returncode, done.stdout, done.stderr)
@@ -162,6 +162,11 @@ def score_rows(path: Path) -> list[dict[str, str]]:
     """Rows of a scores CSV."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def logged_rows(folder: Path) -> list[dict[str, str]]:
+    """Rows of a camera's score log, over all its days: a test may run at midnight."""
+    return [row for path in sorted(folder.glob("*.csv")) for row in score_rows(path)]
 
 
 def versions(gallery: Path) -> list[str]:

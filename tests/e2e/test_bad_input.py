@@ -11,7 +11,16 @@ import torch
 
 from spade_core.backbone import load_backbone
 
-from .helpers import assert_clean_failure, score_rows, spade, versions, write_config
+from .helpers import (
+    assert_clean_failure,
+    camera_status,
+    free_port,
+    score_rows,
+    spade,
+    started,
+    versions,
+    write_config,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -169,6 +178,27 @@ def test_a_gallery_that_was_made_with_other_weights_ends_the_run(
     done = spade("run", config)
     assert_clean_failure(done, WRONG, "weights id", "enroll the scene again", "worker cannot work")
     assert list((tmp_path / "state").rglob("*.csv")) == []
+
+
+def test_a_damaged_gallery_makes_its_camera_not_scored_and_disturbs_no_other(
+    tmp_path: Path, damaged: Path, gallery: Path
+) -> None:
+    flip(damaged / "v000001" / "level1.f16")
+    feed = f"tcp://127.0.0.1:{free_port()}"
+    cameras = [{"id": name, "source": "campus:?seed=3&size=160x90&fps=5"} for name in ("yard", "gate")]
+    scenes = {"yard": {"gallery": str(damaged)}, "gate": {"gallery": str(gallery)}}
+    config = write_config(tmp_path, cameras, scenes=scenes, feed={"endpoint": feed})
+    with started(tmp_path, "run", config) as run:
+
+        def both_known() -> dict[str, Any]:
+            yard, gate = camera_status(feed, "yard"), camera_status(feed, "gate")
+            return yard if yard.get("not_scored") and gate.get("scored") else {}
+
+        yard = run.until(both_known, "frames of one camera are scored, those of the other are refused")
+        assert (yard["state"], yard["scored"], yard["last_score"]) == ("NOT_SCORED", 0, None)
+        assert "level1.f16" in yard["reason"]
+        done = run.stop()
+    assert (done.code, "Traceback" in done.err) == (0, False), done.report
 
 
 def test_run_does_not_start_without_any_gallery(tmp_path: Path, painted_film: Path) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from .helpers import Finished, free_port, score_rows, started, status, write_config
+from .helpers import Finished, free_port, logged_rows, started, status, write_config
 
 pytestmark = pytest.mark.slow
 
 FAST, SLOW = 20, 5  # frames a second
 PAUSE = 6.0  # seconds that the worker stands still; less than the link's patience with a silent worker
+PASSED_OVER = 30  # native frames: far less than either camera shows within PAUSE, far more than a few steps of two
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Served:
 
     final: dict[str, Any]  # last status of each camera
     rows: dict[str, list[dict[str, str]]]  # score log of each camera
+    scored_at_halt: dict[str, int]  # how many rows it had when the worker was halted
     done: Finished
 
 
@@ -48,14 +50,18 @@ def served(tmp_path_factory: pytest.TempPathFactory, gallery: Path) -> Served:
         before = run.until(lambda: both_scored(10, {}), "both cameras are scored")
         worker = int(before["worker"]["pid"])
         os.kill(worker, signal.SIGSTOP)
+        halted = {name: len(rows) for name, rows in score_logs(folder).items()}
         time.sleep(PAUSE)  # the pause is what is tested
         os.kill(worker, signal.SIGCONT)
-        counts = {name: camera["scored"] for name, camera in before["cameras"].items()}
-        run.until(lambda: both_scored(15, counts), "both cameras are scored again")
+        run.until(lambda: both_scored(15, halted), "both cameras are scored again")
         done = run.stop()
-    state = folder / "state"
-    rows = {name: score_rows(next((state / "scores" / name).glob("*.csv"))) for name in ("fast", "slow")}
-    return Served(json.loads((state / "status.json").read_text(encoding="utf-8"))["cameras"], rows, done)
+    final = json.loads((folder / "state" / "status.json").read_text(encoding="utf-8"))["cameras"]
+    return Served(final, score_logs(folder), halted, done)
+
+
+def score_logs(folder: Path) -> dict[str, list[dict[str, str]]]:
+    """Rows by camera."""
+    return {name: logged_rows(folder / "state" / "scores" / name) for name in ("fast", "slow")}
 
 
 def test_both_are_scored_to_a_clean_end(served: Served) -> None:
@@ -74,15 +80,17 @@ def test_the_slow_camera_gets_its_share(served: Served) -> None:
 
 
 def test_what_is_not_scored_is_counted_by_stage_and_reason(served: Served) -> None:
-    for name, rate in (("fast", FAST), ("slow", SLOW)):
-        camera = served.final[name]
+    for camera in served.final.values():
         assert camera["drops"]["reader.sampled_out"] >= camera["scored"] - 1  # every second frame
-        assert camera["drops"]["reader.overwritten"] >= rate * PAUSE / 3  # while the worker stood still
+        assert camera["drops"]["reader.overwritten"] >= PASSED_OVER / 2 - 2  # while the worker stood still
         assert camera["scored"] + sum(camera["drops"].values()) >= camera["last_seq"] + 1, "no frame went uncounted"
 
 
 def test_nothing_ages_in_a_queue(served: Served) -> None:
     for name, rows in served.rows.items():
-        # One frame on its way, one that the worker had taken: what else was captured meanwhile gave way to newer ones.
-        old = [float(row["age"]) for row in rows if float(row["age"]) > PAUSE * 0.7]
-        assert len(old) <= 2, f"{name}: {old}"
+        numbers = [int(row["frame_seq"]) for row in rows]
+        halted = served.scored_at_halt[name]
+        # The halted worker may have had one frame in work, one waiting, and one on its way. A queue would now bring
+        # what came next, two numbers at a time; newest wins means that what was captured meanwhile is passed over.
+        assert numbers[halted + 3] - numbers[halted - 1] >= PASSED_OVER, name
+        assert served.final[name]["age_p95"] > 0

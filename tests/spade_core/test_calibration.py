@@ -37,7 +37,7 @@ def test_at_the_tails_own_share_the_threshold_is_its_start():
     assert tail_threshold(RAMP, TAIL_FRACTION) == pytest.approx(90)
 
 
-def test_footage_without_any_change_still_gets_a_margin():
+def test_a_tail_without_width_still_gets_a_margin():
     assert tail_threshold(np.full(50, 10.0), 0.001) == pytest.approx(10 + LEAST_SCALE * 10 * math.log(100))
 
 
@@ -74,7 +74,7 @@ def test_a_calibration_says_what_it_was_made_from():
     assert calibration.parameters == {"method": "spade", "k": 1}
 
 
-@pytest.mark.parametrize("scores", [RAMP, RAMP / 1000 + 5, np.full(30, 2.0)], ids=["spread", "narrow", "constant"])
+@pytest.mark.parametrize("scores", [RAMP, RAMP / 1000 + 5, RAMP / 1e6 + 5], ids=["spread", "narrow", "almost constant"])
 def test_masks_reach_from_half_the_threshold_to_all_of_it(scores: NDArray[np.floating]):
     calibration = calibrated(scores)
     assert GROW_FLOOR * calibration.threshold <= calibration.grow_threshold <= calibration.threshold
@@ -82,8 +82,20 @@ def test_masks_reach_from_half_the_threshold_to_all_of_it(scores: NDArray[np.flo
 
 def test_too_little_footage_is_refused_with_a_remedy():
     with pytest.raises(CalibrationError, match=rf"{MIN_HELD_OUT - 1} held-out .* at least {MIN_HELD_OUT}.* longer"):
-        calibrated(np.ones(MIN_HELD_OUT - 1))
-    calibrated(np.ones(MIN_HELD_OUT))
+        calibrated(RAMP[: MIN_HELD_OUT - 1])
+    calibrated(RAMP[:MIN_HELD_OUT])
+
+
+@pytest.mark.parametrize("score", [0.0, 3e-7, 2.0], ids=["zero", "rounding of the gallery", "any"])
+def test_footage_that_never_changes_is_refused(score: float):
+    with pytest.raises(CalibrationError, match=r"all 30 held-out frames score the same .* looks frozen"):
+        calibrated(np.full(30, score))
+
+
+def test_a_single_frame_that_differs_is_a_change():
+    scores = np.zeros(30)
+    scores[4] = 1.0
+    assert calibrated(scores).threshold > 0
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf], ids=str)

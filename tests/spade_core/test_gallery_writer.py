@@ -6,7 +6,6 @@ import errno
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -275,12 +274,24 @@ def test_other_galleries_can_be_built_meanwhile(tmp_path: Path):
         assert other.publish(CALIBRATION, note={}).version == "v000001"
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o755), (0o027, 0o750), (0o077, 0o700)], ids=oct)
+def test_a_version_can_be_read_by_whoever_the_umask_allows(tmp_path: Path, umask: int, mode: int):
+    before = os.umask(umask)
+    try:
+        gallery = build(tmp_path / "yard")
+    finally:
+        os.umask(before)
+    version = tmp_path / "yard" / gallery.version
+    assert version.stat().st_mode & 0o777 == mode
+    assert {path.stat().st_mode & 0o777 for path in version.iterdir()} == {mode & 0o666}
+
+
 def test_a_start_that_failed_does_not_bar_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(*_: object, **__: object) -> str:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(tempfile, "mkdtemp", full)
+        patch.setattr(gallery_writer, "pooled_map", full)
         with pytest.raises(GalleryError, match="cannot be written here: No space left on device"):
             new_writer(tmp_path)
     with monkeypatch.context() as patch:

@@ -172,3 +172,125 @@ def test_the_map_given_is_left_as_it_was():
     before = scores.copy()
     regions_of(scores, size=(64, 64), threshold=0.9, grow=0.5)
     np.testing.assert_array_equal(scores, before)
+
+
+def test_of_a_strong_and_a_weak_object_far_apart_both_are_masked():
+    scores = flat(100, 100)
+    scores[10:20, 10:20] = 20
+    scores[70:80, 70:80] = 5  # a quarter of the other, but that one is not near
+    assert [region.bbox for region in regions_of(scores)[1]] == [(10, 10, 10, 10), (70, 70, 10, 10)]
+
+
+def test_what_is_below_half_of_a_peak_nearby_is_its_blurred_edge():
+    scores = flat(100, 100)
+    scores[40:50, 40:50] = 20
+    scores[40:50, 50:54] = 10  # the half itself belongs
+    scores[40:50, 54:58] = 9
+    (region,) = regions_of(scores)[1]
+    assert region.bbox == (40, 40, 14, 10)
+
+
+def test_how_far_a_peak_outshines_its_surroundings():
+    scores = flat(100, 100)
+    scores[40, 50] = 20
+    scores[60:62, :] = 8  # rows 60 and 61: 20 and 21 below the peak; the window reaches 12 pixels
+    scores[45:47, :] = 8  # within it between columns 38 and 62
+    mask, _ = regions_of(scores)
+    assert (mask[60:62] == 255).all()
+    np.testing.assert_array_equal(np.flatnonzero(mask[45] == 0), np.arange(38, 63))
+
+
+def detailed(scores: Map, detail: Map) -> tuple[NDArray[np.uint8], tuple[MaskedRegion, ...]]:
+    return mask_regions(scores, size=scores.shape[::-1], threshold=4.0, grow_threshold=2.0, detail=detail)
+
+
+def test_a_region_is_narrowed_to_what_stands_out_in_the_detail_map():
+    scores, detail = flat(), flat(value=1.0)
+    scores[10:40, 10:40] = 5
+    detail[20:30, 15:35] = 9
+    mask, (region,) = detailed(scores, detail)
+    assert region.bbox == (15, 20, 20, 10)
+    assert region.area == np.count_nonzero(mask) == 200
+    assert region.peak == 5  # of the scores; the detail map has a unit of its own
+
+
+def test_nothing_is_masked_outside_of_the_region_however_odd_the_detail_map_is_there():
+    scores, detail = flat(), flat(value=1.0)
+    scores[10:40, 10:40] = 5
+    detail[20:30, 30:60] = 9
+    assert [region.bbox for region in detailed(scores, detail)[1]] == [(30, 20, 10, 10)]
+
+
+def test_a_detail_map_in_which_nothing_stands_out_changes_nothing():
+    scores = flat()
+    scores[10:40, 10:40] = 5
+    mask, regions = detailed(scores, flat(value=3.0))
+    plain, expected = regions_of(scores)
+    np.testing.assert_array_equal(mask, plain)
+    assert regions == expected
+
+
+def test_a_detail_map_makes_no_region_of_its_own():
+    detail = flat()
+    detail[10:20, 10:20] = 99
+    assert detailed(flat(value=1.0), detail)[1] == ()
+
+
+def test_parts_that_the_narrowing_leaves_are_regions_with_the_peak_of_the_whole():
+    scores, detail = flat(), flat(value=1.0)
+    scores[10:50, 10:50] = 5
+    scores[30, 12] = 7
+    detail[16:44, 16:22] = detail[16:44, 38:44] = 9
+    regions = detailed(scores, detail)[1]
+    assert {region.bbox for region in regions} == {(16, 16, 6, 28), (38, 16, 6, 28)}
+    assert {region.peak for region in regions} == {7}
+
+
+def test_crumbs_beside_the_object_are_swept_away_and_holes_in_it_closed():
+    scores, detail = flat(), flat(value=1.0)
+    scores[4:60, 4:60] = 5
+    detail[10:40, 10:40] = 9
+    detail[24:26, 24:26] = 1  # one sees through the wheel
+    detail[54:57, 54:57] = 9
+    mask, (region,) = detailed(scores, detail)
+    assert region.bbox == (10, 10, 30, 30)
+    assert (mask[24:26, 24:26] == 255).all()
+
+
+def test_a_detail_map_of_another_size_is_scaled_to_the_frame():
+    scores, detail = flat(), flat(16, 16, 1.0)
+    scores[8:56, 8:56] = 5
+    detail[6:10, 6:10] = 9  # pixels 24 to 39
+    (region,) = detailed(scores, detail)[1]
+    x, y, width, height = region.bbox
+    assert (abs(x - 24) <= 1, abs(y - 24) <= 1, abs(width - 16) <= 2, abs(height - 16) <= 2) == (True,) * 4
+
+
+def test_where_all_regions_are_specks_the_strongest_is_kept():
+    scores = flat(200, 200)  # a ten thousandth of it is 4 pixels
+    scores[10, 10:13] = 5
+    scores[100, 50:52] = 6
+    mask, (region,) = regions_of(scores)
+    assert (region.bbox, region.area, region.peak) == ((50, 100, 2, 1), 2, 6)
+    assert np.count_nonzero(mask) == 2
+
+
+@pytest.mark.parametrize("size", [(48, 48), (33, 47), (16, 16), (9, 5), (10, 20)], ids=str)
+@pytest.mark.parametrize("place", [(0, 0), (15, 15), (5, 9), (8, 0)], ids=str)
+def test_a_peak_that_scaling_flattens_below_every_threshold_is_masked_where_it_lies(
+    size: tuple[int, int], place: tuple[int, int]
+):
+    scores = flat(16, 16)
+    scores[place] = 8
+    mask, (region,) = regions_of(scores, size=size, threshold=8, grow=8)  # nothing of the scaled map may reach 8
+    assert region.peak == 8
+    down, across = (np.array([i, i + 1]) * pixels / 16 for i, pixels in zip(place, size[::-1], strict=True))
+    rows, columns = np.nonzero(mask)
+    assert down[0] - 1 < rows.min() <= rows.max() < down[1] + 1  # the pixel's own place, no more
+    assert across[0] - 1 < columns.min() <= columns.max() < across[1] + 1
+
+
+def test_a_score_just_below_the_threshold_masks_nothing():
+    scores = flat(16, 16)
+    scores[5, 9] = np.nextafter(np.float32(8), np.float32(0))
+    assert regions_of(scores, size=(48, 48), threshold=8, grow=8)[1] == ()

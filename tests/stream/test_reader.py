@@ -85,7 +85,12 @@ class Running:
         self.stop = threading.Event()
         self.failure: Exception | None = None
         settings = ReaderSettings(
-            camera=camera, mode=mode, fps=fps, recorded_at=recorded_at, endless=source.info.live, preprocess=Preprocess(SIDE)
+            camera=camera,
+            mode=mode,
+            fps=fps,
+            recorded_at=recorded_at,
+            endless=source.info.live,
+            preprocess=Preprocess(SIDE),
         )
         self.reader = Reader(
             settings, endpoint=site.endpoint, open_source=lambda: source, stopping=self.stop.is_set

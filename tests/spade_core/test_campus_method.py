@@ -1,0 +1,413 @@
+"""The campus method: places compared with themselves, against the same thing written out slowly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from spade_core.campus import (
+    BANK_FRAMES,
+    DETAIL_FROM,
+    CampusCalibrator,
+    CampusFrameScorer,
+    CampusParameters,
+    CampusScorer,
+    Channels,
+    SceneMemory,
+)
+from spade_core.errors import CalibrationError, GalleryCorrupt, InputError
+from spade_core.extractor import Features
+from spade_core.motion import GRID, NOISE_FLOOR
+
+Levels = list[NDArray[np.float32]]
+Map = NDArray[np.float32]
+
+SIZE = 16
+GRIDS = [(6, 6), (5, 7), (1, 4), (3, 1), (1, 1)]
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Normal:
+    """Normal frames in memory."""
+
+    frames: Sequence[Levels]
+    motion: NDArray[np.float16]
+
+    @property
+    def pooled(self) -> NDArray[np.float32]:
+        return np.stack([pooled_of(levels) for levels in self.frames])
+
+    def pyramid(self, index: int) -> tuple[NDArray[np.float16], ...]:
+        return tuple(level.astype(np.float16) for level in self.frames[index])
+
+
+def pooled_of(levels: Levels) -> NDArray[np.float32]:
+    return np.asarray(levels[2].mean(axis=(1, 2)), np.float32)
+
+
+def levels_of(seed: int, grid: tuple[int, int] = (6, 6), *, odd: bool = False) -> Levels:
+    """Random features that half precision holds exactly; ``odd``: the finer levels have an odd cell more or less."""
+    height, width = grid
+    shapes = [(2, 4 * height, 4 * width), (3, 2 * height, 2 * width), (4, height, width)]
+    if odd:
+        shapes[1] = (3, 2 * height - 1, 2 * width + 1)
+    generator = np.random.default_rng(seed)
+    return [generator.standard_normal(shape).astype(np.float16).astype(np.float32) for shape in shapes]
+
+
+def features_of(levels: Levels) -> Features:
+    return Features(torch.from_numpy(pooled_of(levels))[None], tuple(torch.from_numpy(level)[None] for level in levels))
+
+
+def a_scene(frames: Sequence[Levels], *, motion: float = 0.0, sigma: float = 0.0, **parameters: float) -> CampusScorer:
+    normal = Normal(frames, np.full((len(frames), GRID, GRID), motion, np.float16))
+    return CampusScorer(normal, size=SIZE, parameters=CampusParameters(sigma=sigma, **parameters), device=CPU)  # type: ignore[arg-type]
+
+
+def seen(scene: CampusScorer, levels: Levels, *, motion: Map | None = None) -> Channels:
+    given = None if motion is None else motion.astype(np.float16)
+    return scene.channels(features_of(levels), motion=given, time=0.0, memory=SceneMemory(1.0))
+
+
+def flat(value: float, shape: tuple[int, int] = (2, 2)) -> Map:
+    return np.full(shape, value, np.float32)
+
+
+# --- the same, one value at a time
+
+
+def literal_average(level: Map) -> NDArray[np.float64]:
+    """Mean of each cell and those of its eight neighbours that exist."""
+    result = np.zeros(level.shape)
+    _, height, width = level.shape
+    for y in range(height):
+        for x in range(width):
+            around = level[:, max(0, y - 1) : min(height, y + 2), max(0, x - 1) : min(width, x + 2)]
+            result[:, y, x] = around.astype(np.float64).mean(axis=(1, 2))
+    return result
+
+
+def literal_area(level: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
+    """Each new cell is the mean of the old ones that it touches."""
+    result = np.zeros((len(level), height, width))
+    _, rows, columns = level.shape
+    for y in range(height):
+        for x in range(width):
+            top, bottom = math.floor(y * rows / height), math.ceil((y + 1) * rows / height)
+            left, right = math.floor(x * columns / width), math.ceil((x + 1) * columns / width)
+            result[:, y, x] = level[:, top:bottom, left:right].mean(axis=(1, 2))
+    return result
+
+
+def literal_places(levels: Levels) -> NDArray[np.float64]:
+    height, width = levels[2].shape[1:]
+    return np.concatenate([literal_area(literal_average(levels[1]), height, width), literal_average(levels[2])])
+
+
+def literal_appearance(levels: Levels, frames: Sequence[Levels]) -> NDArray[np.float64]:
+    query, bank = literal_places(levels), [literal_places(frame) for frame in frames]
+    _, height, width = query.shape
+    result = np.full((height, width), np.inf)
+    for y in range(height):
+        for x in range(width):
+            for entry in bank:
+                for v in range(max(0, y - 1), min(height, y + 2)):
+                    for u in range(max(0, x - 1), min(width, x + 2)):
+                        distance = math.sqrt(((query[:, y, x] - entry[:, v, u]) ** 2).sum())
+                        result[y, x] = min(result[y, x], distance)
+    return result
+
+
+@pytest.mark.parametrize("odd", [False, True], ids=["even levels", "odd levels"])
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_appearance_is_the_least_distance_to_any_normal_frame_at_a_place_or_beside_it(grid: tuple[int, int], odd: bool):
+    frames = [levels_of(seed, grid, odd=odd) for seed in range(4)]
+    query = levels_of(99, grid, odd=odd)
+    fast = seen(a_scene(frames), query).appearance
+    assert (fast.shape, fast.dtype) == (grid, np.float32)
+    np.testing.assert_allclose(fast, literal_appearance(query, frames), rtol=1e-4, atol=1e-4)
+
+
+def test_a_frame_that_the_gallery_holds_is_not_odd_anywhere():
+    frames = [levels_of(seed) for seed in range(3)]
+    scene = a_scene(frames)
+    for levels in frames:
+        np.testing.assert_allclose(seen(scene, levels).appearance, 0, atol=5e-3)
+    assert seen(scene, levels_of(99)).appearance.min() > 0.3
+
+
+def shifted(levels: Levels, places: int) -> Levels:
+    """The content moved to the right by that many places of the coarsest level."""
+    return [np.roll(level, places * scale, axis=2) for level, scale in zip(levels, (4, 2, 1), strict=True)]
+
+
+def test_content_may_move_by_one_place_but_not_by_two():
+    levels = levels_of(0, (8, 8))
+    scene = a_scene([levels])
+    np.testing.assert_allclose(seen(scene, shifted(levels, 1)).appearance[:, 2:-1], 0, atol=5e-3)
+    assert seen(scene, shifted(levels, 2)).appearance[:, 3:-2].min() > 0.3
+
+
+def test_a_place_is_compared_with_all_frames_each_for_itself():
+    left, right = levels_of(0, (8, 8)), levels_of(1, (8, 8))
+    mixed = []
+    for one, other in zip(left, right, strict=True):
+        half = one.shape[2] // 2
+        mixed.append(np.concatenate([one[..., :half], other[..., half:]], axis=2))
+    appearance = seen(a_scene([left, right]), mixed).appearance
+    np.testing.assert_allclose(appearance[:, [0, 1, 2, 5, 6, 7]], 0, atol=5e-3)  # between them the average mixes both
+
+
+def test_a_large_gallery_is_thinned_evenly_from_its_first_frame_to_its_last():
+    frames = [[flat(number, (1, 1))[None]] * 3 for number in range(BANK_FRAMES + 1)]  # one frame too many
+    scene = a_scene(frames)
+    far = [float(seen(scene, levels).appearance[0, 0]) for levels in frames]
+    assert np.count_nonzero(np.array(far) > 0.5) == 1
+    assert max(far[0], far[-1]) < 0.5
+
+
+def test_features_that_are_not_finite_are_refused():
+    scene, levels = a_scene([levels_of(0)]), levels_of(1)
+    levels[2][1, 3, 3] = np.nan
+    with pytest.raises(InputError, match="features are not finite"):
+        seen(scene, levels)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf], ids=str)
+def test_motion_that_is_not_finite_is_refused(value: float):
+    motion = flat(1.0, (GRID, GRID))
+    motion[5, 5] = value
+    with pytest.raises(InputError, match="motion map is not finite"):
+        seen(a_scene([levels_of(0)]), levels_of(1), motion=motion)
+
+
+def test_a_gallery_without_motion_is_refused():
+    with pytest.raises(GalleryCorrupt, match="no motion maps"):
+        CampusScorer(
+            Normal([levels_of(0)], np.zeros(0, np.float16)), size=SIZE, parameters=CampusParameters(), device=CPU
+        )
+
+
+def test_more_neighbours_than_frames_are_refused():
+    with pytest.raises(InputError, match=r"K = 3, but the gallery holds only 2 frame\(s\)"):
+        a_scene([levels_of(0), levels_of(1)], k=3)
+
+
+@pytest.mark.parametrize("wrong", [{"k": 0}, {"sigma": -1}, {"persistence": 0}, {"persistence": 601}], ids=str)
+def test_parameters_out_of_bounds_are_refused(wrong: dict[str, float]):
+    with pytest.raises(InputError, match="persistence above 0"):
+        CampusParameters(**wrong)  # type: ignore[arg-type]
+
+
+def test_motion_is_in_units_of_what_is_normal_at_the_place():
+    scene = a_scene([levels_of(0)], motion=3.0)
+    speed = seen(scene, levels_of(0), motion=flat(8.0, (GRID, GRID))).motion
+    np.testing.assert_allclose(speed, 8 / (3 + NOISE_FLOOR))
+
+
+def test_motion_that_is_not_known_counts_as_none():
+    scene = a_scene([levels_of(0)], motion=3.0)
+    assert not seen(scene, levels_of(0), motion=None).motion.any()
+    assert seen(scene, levels_of(0), motion=None).motion.shape == (GRID, GRID)
+
+
+def test_the_nearest_frame_explains():
+    frames = [levels_of(seed) for seed in range(4)]
+    image, neighbours = a_scene(frames, k=2).neighbours(features_of(frames[2]))
+    assert neighbours[0] == (2, pytest.approx(0, abs=1e-6))
+    assert image == pytest.approx(sum(distance for _, distance in neighbours) / 2)
+
+
+# --- memory
+
+
+def test_what_lasts_is_the_lowest_that_each_place_had():
+    memory = SceneMemory(2.0)
+    for time, map_ in enumerate([[5, 1], [4, 9], [7, 8]]):
+        lasting = memory.lasting(np.array([map_], np.float32), float(time))
+    np.testing.assert_array_equal(lasting, [[4, 1]])
+
+
+def test_nothing_lasts_before_the_memory_reaches_back_far_enough():
+    memory = SceneMemory(2.0)
+    lasting = [float(memory.lasting(flat(3.0), time)[0, 0]) for time in (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)]
+    assert lasting == [0, 0, 0, 0, 3, 3]
+
+
+def test_the_memory_lets_go_of_what_is_older_than_it_is_long():
+    memory = SceneMemory(2.0)
+    values = [1, 9, 9, 9, 9, 9]  # one a half second
+    lasting = [float(memory.lasting(flat(value), step / 2)[0, 0]) for step, value in enumerate(values)]
+    assert lasting == [0, 0, 0, 0, 1, 9]
+
+
+@pytest.mark.parametrize("then", [2.0 + 1.1, 1.9, -50.0], ids=["gap", "a little back", "far back"])
+def test_the_memory_forgets_at_a_gap_and_where_time_runs_back(then: float):
+    memory = SceneMemory(2.0)
+    for step in range(5):
+        filled = memory.lasting(flat(3.0), step / 2)
+    assert filled.any()
+    assert not memory.lasting(flat(3.0), then).any()
+    again = [memory.lasting(flat(3.0), then + step / 2).any() for step in range(1, 5)]
+    assert again == [False, False, False, True]
+
+
+def test_a_short_gap_is_bridged():
+    memory = SceneMemory(2.0)
+    for time in (0.0, 1.0, 2.0):
+        lasting = memory.lasting(flat(3.0), time)
+    assert lasting.any()
+
+
+# --- fusion and thresholds
+
+SCALES = {"appearance": 2.0, "motion": 4.0, "moving": 1.5, "persistence": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("appearance", "motion", "persistence", "score"),
+    [(3, 0, 0, 1), (0, 6, 0, 1), (2, 2, 0, 1), (0, 0, 10, 1), (6, 0, 5, 2), (3, 0, 40, 4), (0, 0, 0, 0)],
+)
+def test_the_fused_score_is_one_at_a_threshold(appearance: float, motion: float, persistence: float, score: float):
+    channels = Channels(flat(appearance), flat(motion, (GRID, GRID)), flat(persistence))
+    pixels = a_scene([levels_of(0)]).fused(channels, SCALES)
+    assert pixels.shape == (SIZE, SIZE)
+    np.testing.assert_allclose(pixels, score, rtol=1e-6)
+
+
+def exponential(count: int, *, persistence: bool) -> list[Channels]:
+    """Held-out frames whose highest values are exponential."""
+    generator = np.random.default_rng(3)
+    one = (1, 1)
+    return [
+        Channels(
+            flat(generator.exponential(), one),
+            flat(0.0, one),
+            flat(generator.exponential() if persistence else 0.0, one),
+        )
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("persistence", "share"), [(False, 0.5), (True, 1.0)], ids=["passing", "passing or lasting"])
+@pytest.mark.parametrize("exceedance", [0.08, 0.02])
+def test_the_asked_part_of_normal_frames_lies_above_the_threshold(exceedance: float, persistence: bool, share: float):
+    scene, samples = a_scene([levels_of(0)]), exponential(4000, persistence=persistence)
+    scales = scene.scales_of(samples, exceedance=exceedance)
+    above = np.mean([scene.fused(sample, scales).max() > 1 for sample in samples])
+    assert above == pytest.approx(exceedance * share, rel=0.25)
+
+
+def test_each_channel_is_scaled_by_what_nine_in_ten_normal_frames_stay_below():
+    samples = [Channels(flat(value), flat(3 * value, (GRID, GRID)), flat(0.0)) for value in range(101)]
+    scales = a_scene([levels_of(0)]).scales_of(samples, exceedance=0.01)
+    assert scales["appearance"] == pytest.approx(90)
+    assert scales["motion"] == pytest.approx(270)
+
+
+def test_motion_below_what_is_normal_is_not_blown_up():
+    samples = [Channels(flat(value), flat(value / 1000, (GRID, GRID)), flat(0.0)) for value in range(101)]
+    assert a_scene([levels_of(0)]).scales_of(samples, exceedance=0.01)["motion"] == 1
+
+
+def test_footage_too_short_to_show_what_lasts_lets_it_be_as_odd_as_what_passes():
+    scene, samples = a_scene([levels_of(0)]), exponential(100, persistence=False)
+    scales = scene.scales_of(samples, exceedance=0.01)
+    assert scales["persistence"] == pytest.approx(scales["moving"] * scales["appearance"], rel=1e-5)
+
+
+def calibrated(scene: CampusScorer, frames: Sequence[Levels], **options: float) -> CampusCalibrator:
+    calibrator = CampusCalibrator(scene)
+    for number, levels in enumerate(frames):
+        calibrator.add(features_of(levels), motion=None, time=number / 10)
+    return calibrator
+
+
+def test_a_calibration_puts_the_threshold_at_one():
+    scene = a_scene([levels_of(seed) for seed in range(3)])
+    calibration = calibrated(scene, [levels_of(seed) for seed in range(100, 130)]).finish(exceedance=0.01)
+    assert calibration.threshold == 1
+    assert 0.5 <= calibration.grow_threshold <= 1
+    assert calibration.held_out == 30
+    assert calibration.median < calibration.highest < 1.5
+    assert calibration.parameters == {"method": "campus", "k": 1, "sigma": 0.0, "persistence": 4.0}
+    assert set(calibration.scales) == {"appearance", "motion", "moving", "persistence"}
+
+
+def test_too_few_held_out_frames_are_refused():
+    scene = a_scene([levels_of(0)])
+    with pytest.raises(CalibrationError, match="5 held-out"):
+        calibrated(scene, [levels_of(seed) for seed in range(5)]).finish(exceedance=0.01)
+
+
+@pytest.mark.parametrize("seed", [0, 7], ids=["as the gallery", "as nothing in the gallery"])
+def test_a_frozen_source_is_refused(seed: int):
+    scene = a_scene([levels_of(0)])
+    with pytest.raises(CalibrationError, match="looks frozen"):
+        calibrated(scene, [levels_of(seed)] * 60).finish(exceedance=0.01)
+
+
+# --- scoring with a calibrated scene
+
+
+@pytest.fixture(scope="module")
+def scoring() -> CampusFrameScorer:
+    scene = a_scene([levels_of(seed) for seed in range(3)], sigma=1.0, persistence=1.0)
+    return CampusFrameScorer(
+        scene, calibrated(scene, [levels_of(seed) for seed in range(100, 140)]).finish(exceedance=0.01)
+    )
+
+
+def odd(by: float) -> Levels:
+    return [level + np.float32(by) for level in levels_of(0)]
+
+
+def test_a_score_is_the_highest_pixel(scoring: CampusFrameScorer):
+    score = scoring.score_frame(features_of(odd(5)), motion=None, time=0.0, memory=scoring.new_memory())
+    assert score.score == score.pixel_scores.max() > 1
+    assert score.pixel_scores.shape == (SIZE, SIZE)
+    assert len(score.neighbours) == 1
+    assert score.image_score == pytest.approx(score.neighbours[0][1])
+
+
+def test_only_frames_near_an_alert_get_a_detail_map(scoring: CampusFrameScorer):
+    for by in (0.0, 5.0):
+        score = scoring.score_frame(features_of(odd(by)), motion=None, time=0.0, memory=scoring.new_memory())
+        assert (score.detail is not None) == (score.score >= DETAIL_FROM) == (by == 5.0)
+
+
+def test_what_stays_scores_higher_than_what_passes():
+    scene = a_scene([levels_of(seed) for seed in range(3)], persistence=1.0)
+    normal = [levels_of(seed) for seed in range(100, 140)]
+    calibration = calibrated(scene, normal).finish(exceedance=0.01)
+    assert calibration.scales["persistence"] < calibration.scales["moving"] * calibration.scales["appearance"]
+    scoring = CampusFrameScorer(scene, calibration)
+    memory, features = scoring.new_memory(), features_of(odd(2))
+    scores = [scoring.score_frame(features, motion=None, time=t / 4, memory=memory).score for t in range(6)]
+    assert len(set(scores[:4])) == 1
+    assert scores[4] == scores[5] > scores[0]
+
+
+def test_the_detail_map_is_zero_where_a_similar_frame_looks_the_same_within_one_cell():
+    levels = levels_of(0)
+    scene = a_scene([levels, levels_of(1)])
+    moved = [np.roll(levels[0], (1, -1), axis=(1, 2)), *levels[1:]]
+    detail = scene.detail.map(features_of(moved))
+    assert detail.shape == (24, 24)
+    np.testing.assert_allclose(detail[1:, :-1], 0, atol=1e-6)
+
+
+def test_the_detail_map_by_hand():
+    levels = [flat(1.0, (4, 4))[None], flat(0.0)[None], flat(0.0, (1, 1))[None]]
+    query = [levels[0].copy(), *levels[1:]]
+    query[0][0, 2, 1] = 4.0
+    expected = np.zeros((4, 4))
+    expected[2, 1] = 3.0
+    np.testing.assert_allclose(a_scene([levels]).detail.map(features_of(query)), expected, atol=1e-6)
