@@ -46,6 +46,7 @@ class Calibration:
     highest: float  # of the held-out frames' scores
     parameters: Mapping[str, Any]  # of the scorer that made the scores: a threshold is good for that one only
     scales: Mapping[str, float] = field(default_factory=dict)  # of the method's channels, where it has several
+    usual: float = 0.0  # nine of ten held-out frames score below this: an alert is over when scores are back there
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -63,6 +64,7 @@ class Calibration:
                 median=float(data["median"]),
                 highest=float(data["highest"]),
                 parameters=dict(data["parameters"]),
+                usual=float(data["usual"]),
                 scales={str(name): float(value) for name, value in data["scales"].items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -97,6 +99,7 @@ def calibrate(
         held_out=len(frame_scores),
         median=float(np.median(frame_scores)),
         highest=float(frame_scores.max()),
+        usual=usual_level(frame_scores),
         parameters=dict(parameters),
     )
 
@@ -104,6 +107,11 @@ def calibrate(
 def grow_threshold(frame_scores: NDArray[np.floating], threshold: float) -> float:
     """How far masks reach; see ``GROW_FLOOR``."""
     return min(threshold, max(GROW_FLOOR * threshold, float(np.median(frame_scores))))
+
+
+def usual_level(frame_scores: NDArray[np.floating]) -> float:
+    """The score that nine of ten normal frames stay below."""
+    return float(np.quantile(frame_scores, 1 - TAIL_FRACTION))
 
 
 def check_held_out(frames: int, exceedance: float) -> None:

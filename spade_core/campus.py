@@ -33,6 +33,7 @@ from spade_core.calibration import (
     check_held_out,
     grow_threshold,
     tail_threshold,
+    usual_level,
 )
 from spade_core.errors import GalleryCorrupt, InputError
 from spade_core.extractor import Features
@@ -49,6 +50,13 @@ SCALE_QUANTILE = 0.9
 alike.
 """
 
+
+LEAST_MOTION = 0.25
+"""Motion is scaled by at least this part of normal motion: where nothing ever moved, noise would else count as much."""
+
+LEAST_PERSISTENCE = 0.75
+"""What lasts must be odder than this part of what passes (the scale of appearance): half a minute of held-out footage
+may hold nobody who stands still for a while, or who walks straight towards the camera."""
 
 DETAIL_FRAMES = 8
 """Similar normal frames that an object is cut out against: in one of them nobody stands at its place."""
@@ -195,7 +203,7 @@ class CampusScorer:
         lasting = np.array([self._up(sample.persistence).max() for sample in samples])
         scales = {
             "appearance": max(float(np.quantile(appearance, SCALE_QUANTILE)), 1e-6),
-            "motion": max(float(np.quantile(motion, SCALE_QUANTILE)), 1.0),  # at least normal motion itself
+            "motion": max(float(np.quantile(motion, SCALE_QUANTILE)), LEAST_MOTION),
         }
         moving = np.array(
             [
@@ -208,7 +216,8 @@ class CampusScorer:
         scales["moving"] = tail_threshold(moving, exceedance / 2)
         known = lasting[lasting > 0]
         # Footage too short to show what lasts: then it may be as odd as what passes.
-        scales["persistence"] = tail_threshold(known if len(known) >= MIN_HELD_OUT else appearance, exceedance / 2)
+        least = tail_threshold(known if len(known) >= MIN_HELD_OUT else appearance, exceedance / 2)
+        scales["persistence"] = max(least, LEAST_PERSISTENCE * scales["appearance"])
         return scales
 
     def _up(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -318,6 +327,7 @@ class CampusCalibrator:
             held_out=len(self._samples),
             median=float(np.median(peaks)),
             highest=float(peaks.max()),
+            usual=usual_level(peaks),
             parameters=dict(self._scorer.parameters.describe()),
             scales=scales,
         )

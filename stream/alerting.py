@@ -46,7 +46,13 @@ class CameraAlerts:
         """
         alerts = self.finish() if self._last is not None and self._last.segment != packet.segment else []
         shown = _Shown(packet, scored)
-        observation = Observation(packet.frame_time, packet.seq, scored.score.score, scored.scene.calibration.threshold)
+        observation = Observation(
+            packet.frame_time,
+            packet.seq,
+            scored.score.score,
+            scored.scene.calibration.threshold,
+            scored.scene.calibration.usual,
+        )
         decisions = self._policy.observe(observation)
         alerts += [self._publish(decision, shown) for decision in decisions]
         if self._policy.is_peak:  # after publishing: where time ran backwards, an old alert ends with its old peak

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spade_core.errors import GalleryMismatch, GalleryNotFound, SpadeError
+from spade_core.errors import GalleryCorrupt, GalleryMismatch, GalleryNotFound, SpadeError
 from spade_core.gallery import Gallery
 from stream import programs
 from stream.config import CameraSection, Config, load_config
@@ -128,7 +128,10 @@ def run(arguments: argparse.Namespace, stop: StopSignal) -> int:
         check_source(camera.source)
     unusable = _unusable_galleries(config)
     if len(unusable) == len({camera.scene_name for camera in config.cameras}):
-        raise ConfigError(str(arguments.config), unusable)
+        problems = [f"scene {scene}: {error}" for scene, error in unusable.items()]
+        if any(isinstance(error, GalleryCorrupt) for error in unusable.values()):  # not the configuration's fault
+            raise StreamError("\n".join(problems))
+        raise ConfigError(str(arguments.config), problems)
     outcome = programs.run(config, arguments.config, stopping=stop)
     for failure in outcome.failed:
         print(f"spade-stream: {failure}", file=sys.stderr)
@@ -260,14 +263,14 @@ def _to_enroll(config: Config, camera_id: str | None) -> list[CameraSection]:
     return list(config.cameras)
 
 
-def _unusable_galleries(config: Config) -> list[str]:
-    problems = []
+def _unusable_galleries(config: Config) -> dict[str, SpadeError]:
+    failures: dict[str, SpadeError] = {}
     for scene in dict.fromkeys(camera.scene_name for camera in config.cameras):
         try:
             _open_gallery(config, scene)
         except SpadeError as error:
-            problems.append(f"scene {scene}: {error}")
-    return problems
+            failures[scene] = error
+    return failures
 
 
 def _gallery_line(config: Config, camera: CameraSection) -> str:

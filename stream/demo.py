@@ -94,8 +94,13 @@ class Verdict:
         return sum(match is None for match in self.matches.values())
 
 
+EARLY = 2.0
+"""Seconds that an alert may start before the event that it finds (the bag's owner stops and bends); one that was open
+long before was about something else."""
+
+
 def judge(results: Results, truth: Truth, *, folder: Path) -> Verdict:
-    """An alert finds an event if one of its messages masks part of the object while the event lasts.
+    """An alert finds an event if it starts with it and one of its messages masks part of the object while it lasts.
 
     Args:
         results: alerts with the names of their mask files.
@@ -130,6 +135,8 @@ def _told_at(episode: Episode, event: ScriptedEvent) -> float:
 
 
 def _hits(episode: Episode, event: ScriptedEvent, truth: Truth, folder: Path) -> bool:
+    if episode.start < event.start - EARLY:
+        return False
     for message in episode.messages:
         true_mask = truth.masks.get(message.frame_seq)
         if not event.start <= message.frame_seq / truth.fps <= event.end or true_mask is None or message.mask is None:
@@ -227,7 +234,7 @@ def _report(
             timelines=timelines(results, name=CAMERA, truth=spans),
             events=verdict.outcomes,
             alerts=cards(results, folder=out, gallery=gallery, matches=verdict.matches, recorded_at=0.0),
-            notes=("An event counts as found if an alert masks part of the object while the event lasts.",),
+            notes=("An event counts as found if an alert starts with it and masks part of the object while it lasts.",),
         ),
     )
 

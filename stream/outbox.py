@@ -22,7 +22,7 @@ from typing import Final, Self
 from urllib.parse import quote
 
 from stream.errors import OutboxError
-from stream.messages import Alert, Evidence, iso_time
+from stream.messages import Alert, Evidence, Phase, iso_time
 from stream.wire import MAX_META_BYTES, MAX_PART_BYTES
 
 SCHEMA_VERSION = 1
@@ -221,6 +221,23 @@ class Outbox(OutboxReader):
                 ).lastrowid
         assert seq is not None
         return self._alert(seq, document)
+
+    def end_open_alerts(self) -> list[Alert]:
+        """Ends what a writer that was killed left open, and returns the closing messages.
+
+        Each repeats the alert's last message: what came after that is not known. Call it before the first commit.
+        """
+        with self._guard("read"):
+            rows = self._db.execute(
+                "SELECT seq, document FROM alerts WHERE seq IN (SELECT max(seq) FROM alerts GROUP BY alert_id)"
+                " AND phase != ? ORDER BY seq",
+                (str(Phase.END),),
+            ).fetchall()
+        last = [self._alert(*row) for row in rows]
+        return [
+            self.commit(replace(alert, phase=Phase.END, ended_at=alert.frame_time), self.deliverable(alert)[1])
+            for alert in last
+        ]
 
     def prune(self, before: float) -> int:
         """Retention: removes the oldest alerts up to the first whose frame is not older than ``before`` (Unix seconds).

@@ -45,7 +45,9 @@ class PolicySettings:
     """
 
     min_duration: float = 0.6  # s above before an alert starts: longer than a flash, shorter than a run past
-    release_ratio: float = 0.8  # of the threshold: an open alert goes on at or above it, though the score hovers there
+    release_ratio: float = (
+        0.8  # of the threshold: an open alert goes on at or above it (or above what is usual, if more)
+    )
     end_after: float = 2.0  # s below the release level before an alert ends: people pass behind posts and one another
     update_every: float = 5.0  # s between updates while open and above: often enough to follow, seldom enough to read
     cooldown: float = 5.0  # s after an end in which only a stronger excursion starts at once (see AlertPolicy)
@@ -72,6 +74,7 @@ class Observation:
     seq: int  # FramePacket.seq
     score: float  # any finite number, in the unit of the threshold
     threshold: float  # finite and above 0
+    usual: float = 0.0  # finite: a score that normal frames of the scene seldom exceed; 0 = not known
 
     @property
     def above(self) -> bool:
@@ -233,7 +236,7 @@ class AlertPolicy:
 
     def _check(self, observation: Observation) -> None:
         where = f"camera {self.camera!r}, frame {observation.seq}"
-        for name in ("time", "score", "threshold"):
+        for name in ("time", "score", "threshold", "usual"):
             value = getattr(observation, name)
             if not math.isfinite(value):
                 raise ValueError(f"{where}: {name} is {value!r}; report the failure as a camera state, not as a score")
@@ -270,7 +273,7 @@ class AlertPolicy:
         if observation.strength > alert.peak.strength:
             alert.peak = observation
             self._is_peak = True
-        if observation.score >= self.settings.release_ratio * observation.threshold:
+        if observation.score >= self._release_level(observation):
             alert.until, alert.quiet_since = observation.time, None
             # Only a frame above the threshold shows what the alert is about.
             if not observation.above or not _reached(observation.time - alert.told, self.settings.update_every):
@@ -283,6 +286,11 @@ class AlertPolicy:
         if not _reached(observation.time - alert.quiet_since, self.settings.end_after):
             return ()
         return (self._end(alert, observation.time),)
+
+    def _release_level(self, observation: Observation) -> float:
+        # Where normal frames often come near the threshold, an alert would else never end.
+        floor = max(self.settings.release_ratio * observation.threshold, observation.usual)
+        return min(floor, observation.threshold)
 
     def _start(self, candidate: _Candidate, observation: Observation) -> Decision:
         self._candidate = None

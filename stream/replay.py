@@ -23,13 +23,13 @@ from spade_core.errors import GalleryMismatch
 from spade_core.gallery import Gallery
 from spade_core.methods import parameters_from
 from stream import programs
-from stream.config import CameraSection, Config, load_config
+from stream.config import CameraSection, Config, build_config
 from stream.errors import StreamError, UsageError
 from stream.health import read_status
 from stream.progress import progress_bar
 from stream.report import Report, write_report
 from stream.results import Results, cards, load_results, timelines
-from stream.sources import check_source, describe_source
+from stream.sources import check_source, describe_source, local_path
 from stream.supervisor import Outcome
 
 CAMERA = "replay"
@@ -67,13 +67,14 @@ def run_replay(options: ReplayOptions, *, stopping: Callable[[], bool]) -> int:
     for _ in gallery.verify():
         pass
     with socket_folder() as sockets:
-        prepare_folder(options.out, marker="replay.yaml")
-        path = options.out / "replay.yaml"
-        path.write_text(yaml.safe_dump(_settings(options, gallery, sockets), sort_keys=False), encoding="utf-8")
-        config = load_config(path, {})
+        settings = _settings(options, gallery, sockets)
+        config = build_config(settings, where="replay", base=options.out.resolve(), environment={})
         camera = config.camera(CAMERA)
         if programs.is_endless(camera):
             raise UsageError(f"{describe_source(options.source)} has no end: use 'spade-stream run' for live sources")
+        prepare_folder(options.out, marker="replay.yaml")
+        path = options.out / "replay.yaml"
+        path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
         outcome = run_with_progress(config, path, camera, stopping=stopping)
     results = load_results(
         scores=config.scores, camera=CAMERA, alerts=options.out / "alerts.jsonl", recorded_at=camera.recorded_at_unix
@@ -100,10 +101,10 @@ def method_settings(gallery: Gallery, *, weights: Path | None, device: str) -> d
 
 
 def _settings(options: ReplayOptions, gallery: Gallery, sockets: Path) -> dict[str, Any]:
-    source = options.source
+    path = local_path(options.source)
     camera = {
         "id": CAMERA,
-        "source": source if ":" in source.split("/")[0] else str(Path(source).resolve()),
+        "source": options.source if path is None else str(path.resolve()),
         "scene": CAMERA,
         "fps": options.fps,
         "mode": "replay",

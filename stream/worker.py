@@ -86,6 +86,9 @@ class Worker:
 
     def run(self) -> None:
         """Works until told to stop; then scores what is here, ends open alerts and commits them."""
+        for alert in self._outbox.end_open_alerts():
+            log.warning("the worker before this one was killed while an alert was open")
+            _log_alert(alert)
         state, reason = "FAILED", "it broke off; its message is in the log"
         try:
             while not self._stopping():

@@ -16,7 +16,7 @@ FRAMES = tuple(SimpleNamespace(source=f"day{n}", index=n, media_time=n / 2) for 
 SCENE: Any = SimpleNamespace(
     name="yard",
     gallery=SimpleNamespace(frames=FRAMES),
-    calibration=SimpleNamespace(threshold=THRESHOLD, grow_threshold=GROW),
+    calibration=SimpleNamespace(threshold=THRESHOLD, grow_threshold=GROW, usual=0.0),
 )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_extractor import Footage, a_picture, tiny_extractor
 
 from spade_core.campus import CampusParameters
@@ -77,6 +78,15 @@ class Scored:
     def frames(self) -> list[int]:
         """At ten frames a second."""
         return [round(time * 10) for time in self.times]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Tensors are tiny here: on a busy machine, threads that wait for each other take most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

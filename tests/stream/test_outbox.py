@@ -141,6 +141,19 @@ def test_a_picture_outside_the_evidence_folder_is_not_read(outbox: Outbox, name:
         outbox.evidence_of(replace(an_alert(), mask=name))
 
 
+def test_what_a_killed_writer_left_open_is_ended_once_with_its_last_pictures(paths: tuple[Path, Path]) -> None:
+    with Outbox(*paths) as outbox:
+        outbox.commit(an_alert(1), PICTURES)
+        outbox.commit(an_alert(2), PICTURES)
+        outbox.commit(an_alert(2, phase=Phase.END), PICTURES)
+    with Outbox(*paths) as outbox:
+        (end,) = outbox.end_open_alerts()
+        assert (end.seq, end.alert_id, end.phase) == (4, an_alert(1).alert_id, Phase.END)
+        assert end.ended_at == an_alert(1).frame_time
+        assert outbox.evidence_of(end).mask_png == PICTURES.mask_png
+        assert outbox.end_open_alerts() == []
+
+
 def test_pruning_removes_a_beginning_with_its_pictures_and_keeps_the_numbering(outbox: Outbox) -> None:
     for n, hours in ((1, 0), (2, 2), (3, 1), (4, 3)):  # the third is older than the second
         outbox.commit(an_alert(n, frame_time=NOON + 3600 * hours), PICTURES)

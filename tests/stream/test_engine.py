@@ -1,0 +1,267 @@
+"""The engine: frames of many cameras and scenes in one pass; what cannot be scored says why and hinders nobody else."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pipeline_fakes import wait_until
+from tiny_extractor import Footage, a_picture, tiny_extractor
+
+from spade_core.campus import CampusParameters
+from spade_core.errors import GalleryCorrupt, GalleryMismatch, GalleryNotFound, InputError
+from spade_core.extractor import FeatureExtractor, Features
+from spade_core.gallery import Gallery
+from spade_core.methods import Parameters
+from spade_core.motion import GRID
+from spade_core.scorer import FrameScore, SpadeParameters
+from stream.engine import NotScored, Scene, Scored, ScoringEngine, ToScore
+from stream.enroll import EnrollSettings, enroll
+
+METHODS: dict[str, Parameters] = {"spade": SpadeParameters(), "campus": CampusParameters()}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Tensors are tiny here: on a busy machine, threads that wait for each other take most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gallery for each method, never changed."""
+    folder = tmp_path_factory.mktemp("made")
+    for name, parameters in METHODS.items():
+        enroll(
+            Footage(100),
+            folder / name,
+            settings=EnrollSettings(capacity=8, holdout=0.4, exceedance=0.01, fps=None, seconds=None),
+            extractor=tiny_extractor(),
+            parameters=parameters,
+            note={},
+            on_progress=lambda progress: None,
+        )
+    return folder
+
+
+@pytest.fixture(params=METHODS)
+def method(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def galleries(tmp_path: Path, made: Path, method: str) -> dict[str, Path]:
+    """Of two scenes; a test may damage them."""
+    for scene in ("yard", "gate"):
+        shutil.copytree(made / method, tmp_path / scene)
+    return {scene: tmp_path / scene for scene in ("yard", "gate")}
+
+
+def an_engine(
+    galleries: dict[str, Path], method: str = "campus", extractor: FeatureExtractor | None = None
+) -> ScoringEngine:
+    return ScoringEngine(extractor or tiny_extractor(), METHODS[method], galleries)
+
+
+def to_score(scene: str = "yard", brightness: int = 40, *, camera: str = "", **fields: Any) -> ToScore:
+    values: dict[str, Any] = {"time": 0.0, "segment": "", "image": a_picture(brightness), "motion": None}
+    return ToScore(camera=camera or scene, scene=scene, **(values | fields))
+
+
+def flip_a_byte(gallery: Path, name: str, at: int = 3) -> None:
+    path = gallery / "v000001" / name
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def kinds(results: Sequence[object]) -> list[str]:
+    return [type(result).__name__ for result in results]
+
+
+def reason_of(result: object) -> str:
+    assert isinstance(result, NotScored)
+    return result.reason
+
+
+def score_of(result: object) -> float:
+    assert isinstance(result, Scored), result
+    return result.score.score
+
+
+def test_normal_frames_score_below_the_threshold_and_odd_ones_above(galleries: dict[str, Path], method: str):
+    normal, odd = an_engine(galleries, method).score([to_score(brightness=10), to_score("gate", brightness=250)])
+    assert isinstance(normal, Scored)
+    assert score_of(normal) < normal.scene.calibration.threshold < score_of(odd)
+    assert (normal.scene.name, normal.scene.gallery.folder) == ("yard", galleries["yard"])
+
+
+def test_results_come_in_the_order_of_the_frames(galleries: dict[str, Path], method: str):
+    brightness = [250, 40, 120, 10, 180]
+    engine = an_engine(galleries, method)
+    together = engine.score([to_score(brightness=b, camera=str(b)) for b in brightness])
+    alone = [engine.score([to_score(brightness=b, camera=f"again {b}")])[0] for b in brightness]
+    assert [score_of(result) for result in together] == pytest.approx([score_of(r) for r in alone], rel=1e-4, abs=1e-4)
+
+
+def test_an_empty_batch_has_no_results(galleries: dict[str, Path], method: str):
+    assert an_engine(galleries, method).score([]) == []
+
+
+@pytest.mark.parametrize("name", ["pooled.f32", "calibration.json", "manifest.json"])
+def test_a_damaged_gallery_fails_its_scene_alone(galleries: dict[str, Path], method: str, name: str):
+    flip_a_byte(galleries["yard"], name)
+    engine = an_engine(galleries, method)
+    assert isinstance(engine.failures["yard"], GalleryCorrupt)
+    results = engine.score([to_score("yard"), to_score("gate"), to_score("yard")])
+    assert kinds(results) == ["NotScored", "Scored", "NotScored"]
+    assert name in reason_of(results[0])
+    assert "enroll the scene again" in reason_of(results[0])
+
+
+def test_a_scene_without_a_gallery_says_how_to_make_one(galleries: dict[str, Path], method: str, tmp_path: Path):
+    engine = an_engine({**galleries, "roof": tmp_path / "roof"}, method)
+    assert isinstance(engine.failures["roof"], GalleryNotFound)
+    roof, yard = engine.score([to_score("roof"), to_score("yard")])
+    assert "make one with 'spade-stream enroll'" in reason_of(roof)
+    assert isinstance(yard, Scored)
+
+
+def test_a_gallery_of_another_backbone_fails_its_scene(galleries: dict[str, Path], method: str):
+    engine = an_engine(galleries, method, tiny_extractor(weights_id="others"))
+    assert engine.scenes == {}
+    assert all(isinstance(failure, GalleryMismatch) for failure in engine.failures.values())
+    assert "weights id is 'none', expected 'others'" in reason_of(engine.score([to_score()])[0])
+
+
+def test_a_scene_that_nobody_configured_is_named(galleries: dict[str, Path], method: str):
+    unknown, known = an_engine(galleries, method).score([to_score("cellar"), to_score("yard")])
+    assert reason_of(unknown) == "no gallery is configured for scene 'cellar'"
+    assert isinstance(known, Scored)
+
+
+class BrokenExtractor(FeatureExtractor):
+    """Fails as often as the test says."""
+
+    def __init__(self, error: Exception, times: int) -> None:
+        working = tiny_extractor()
+        super().__init__(working.backbone, working.preprocess)
+        self.error, self.times = error, times
+
+    def extract(self, images: Any) -> Features:
+        self.times -= 1
+        if self.times >= 0:
+            raise self.error
+        return super().extract(images)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory"), InputError("images are odd")], ids=repr)
+def test_a_failed_inference_is_no_score_and_passes(galleries: dict[str, Path], method: str, error: Exception):
+    engine = an_engine(galleries, method, BrokenExtractor(error, times=1))
+    failed = engine.score([to_score("yard"), to_score("cellar"), to_score("gate")])
+    assert [reason_of(failed[0]), reason_of(failed[2])] == [f"inference failed: {error}"] * 2
+    assert "cellar" in reason_of(failed[1])
+    assert engine.failures == {}
+    assert kinds(engine.score([to_score("yard"), to_score("gate")])) == ["Scored", "Scored"]
+
+
+def test_nothing_is_extracted_where_no_frame_can_be_scored(galleries: dict[str, Path], method: str):
+    engine = an_engine(galleries, method, BrokenExtractor(AssertionError("not to be called"), times=9))
+    assert kinds(engine.score([to_score("cellar")])) == ["NotScored"]
+
+
+def test_a_frame_with_a_broken_motion_map_is_not_scored_and_the_next_one_is(made: Path):
+    engine = an_engine({"yard": made / "campus"})
+    broken = np.full((GRID, GRID), np.nan, np.float16)
+    bad, good = engine.score([to_score(motion=broken, camera="a"), to_score(camera="b")])
+    assert "motion map is not finite" in reason_of(bad)
+    assert isinstance(good, Scored)
+    assert engine.failures == {}
+
+
+def test_features_that_turn_out_damaged_while_scoring_fail_the_scene_for_good(tmp_path: Path, made: Path):
+    for scene in ("yard", "gate"):
+        shutil.copytree(made / "spade", tmp_path / scene)
+    flip_a_byte(tmp_path / "yard", "level1.f16")  # of the first frame: read when it is the nearest one
+    engine = an_engine({scene: tmp_path / scene for scene in ("yard", "gate")}, "spade")
+    assert engine.failures == {}
+    results = engine.score([to_score("yard", brightness=10), to_score("gate", brightness=10)])
+    assert kinds(results) == ["NotScored", "Scored"]
+    assert "features of frame 0 were altered" in reason_of(results[0])
+    assert isinstance(engine.failures["yard"], GalleryCorrupt)
+    assert "were altered" in reason_of(engine.score([to_score("yard", brightness=60)])[0])
+
+
+def test_a_runtime_error_while_scoring_is_no_score(made: Path):
+    engine = an_engine({"yard": made / "campus"})
+
+    class Breaks(Watching):
+        def score_frame(self, features: Features, **_: Any) -> FrameScore:
+            raise RuntimeError("out of memory")
+
+    engine.scenes["yard"] = Scene("yard", Gallery(made / "campus"), Breaks())
+    assert reason_of(engine.score([to_score()])[0]) == "scoring failed: out of memory"
+    assert engine.failures == {}
+
+
+def test_a_flipped_byte_anywhere_is_found_in_the_background(galleries: dict[str, Path], method: str):
+    flip_a_byte(galleries["yard"], "thumbnails.bin", at=40)  # which opening and scoring never read
+    engine = an_engine(galleries, method)
+    assert kinds(engine.score([to_score("yard"), to_score("gate")])) == ["Scored", "Scored"]
+    engine.verify_in_background()
+    wait_until(lambda: engine.failures)
+    assert kinds(engine.score([to_score("yard"), to_score("gate")])) == ["NotScored", "Scored"]
+    assert "thumbnails.bin: its checksum" in str(engine.failures["yard"])
+
+
+class Watching:
+    """A scorer that notes which memory each frame came with."""
+
+    def __init__(self) -> None:
+        self.memories: list[Any] = []
+
+    def new_memory(self) -> Any:
+        return object()
+
+    def score_frame(self, features: Features, *, motion: Any, time: float, memory: Any) -> FrameScore:
+        self.memories.append(memory)
+        return FrameScore(0.0, 0.0, np.zeros((8, 8), np.float32), ())
+
+
+def memories_of(made: Path, frames: Sequence[tuple[str, str]]) -> list[int]:
+    """For frames of (camera, segment), one batch each: which memory, numbered as they appear."""
+    engine, scorer = an_engine({"yard": made / "campus"}), Watching()
+    engine.scenes["yard"] = Scene("yard", Gallery(made / "campus"), scorer)
+    for camera, segment in frames:
+        engine.score([to_score(camera=camera, segment=segment)])
+    numbers = {id(memory): number for number, memory in enumerate(dict.fromkeys(scorer.memories))}
+    return [numbers[id(memory)] for memory in scorer.memories]
+
+
+def test_cameras_of_one_scene_do_not_share_what_they_remember(made: Path):
+    assert memories_of(made, [("a", ""), ("b", ""), ("a", ""), ("b", "")]) == [0, 1, 0, 1]
+
+
+def test_a_new_clip_is_a_new_memory(made: Path):
+    assert memories_of(made, [("a", "one"), ("a", "one"), ("a", "two"), ("a", "two"), ("a", "one")]) == [0, 0, 1, 1, 2]
+
+
+def test_what_stays_for_seconds_is_remembered_from_batch_to_batch(made: Path):
+    engine = an_engine({"yard": made / "campus"})
+    lasting = Watching()
+    real = engine.scenes["yard"].scorer
+    memory = real.new_memory()
+    lasting.new_memory = lambda: memory  # type: ignore[method-assign]
+    lasting.score_frame = real.score_frame  # type: ignore[method-assign]
+    engine.scenes["yard"] = Scene("yard", engine.scenes["yard"].gallery, lasting)
+    for step in range(9):
+        engine.score([to_score(brightness=200, time=step / 2)])
+    assert memory.lasting(np.full((2, 2), np.inf, np.float32), 4.5).all()
