@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +17,18 @@ from spade_core.errors import GalleryCorrupt, GalleryMismatch, GalleryNotFound, 
 from spade_core.gallery import Gallery
 from stream import programs
 from stream.config import CameraSection, Config, load_config
-from stream.errors import ConfigError, StreamError, UsageError
+from stream.errors import ConfigError, LinkLost, StreamError, UsageError
 from stream.messages import Alert, Evidence
 from stream.outbox import write_durably
 from stream.progress import progress_bar
 from stream.sources import check_source, describe_source
 from stream.stopping import StopSignal
 from stream.subscriber import AlertSubscriber, request_status
+
+log = logging.getLogger(__name__)
+
+FEED_WAIT = 5.0
+"""Seconds after which ``alerts`` says that no feed answers."""
 
 
 def demo(arguments: argparse.Namespace, stop: StopSignal) -> int:
@@ -184,11 +191,18 @@ def replay(arguments: argparse.Namespace, stop: StopSignal) -> int:
 
 def alerts(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """JSON lines of alerts."""
+    patience: float | None = time.monotonic() + FEED_WAIT
     with AlertSubscriber(arguments.connect, since=arguments.since, name=arguments.name) as subscriber:
         while not stop():
             if arguments.no_follow and subscriber.caught_up:
                 return 0
             found = subscriber.poll(0.2)
+            if patience is not None and (subscriber.connected or time.monotonic() > patience):
+                patience = None  # said once
+                if not subscriber.connected and arguments.no_follow:
+                    raise LinkLost(f"no feed answers at {arguments.connect}: is 'spade-stream run' going there?")
+                if not subscriber.connected:
+                    log.warning("no feed answers at %s yet; waiting for one", arguments.connect)
             if found is None:
                 continue
             alert, evidence = found

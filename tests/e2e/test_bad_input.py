@@ -251,3 +251,8 @@ def test_check_finds_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_feed_that_is_not_there_gives_no_status(tmp_path: Path) -> None:
     assert_clean_failure(spade("status", "--connect", f"ipc://{tmp_path}/feed"), FAILED, "no status")
+
+
+def test_alerts_that_nobody_serves_are_not_waited_for_without_follow(tmp_path: Path) -> None:
+    done = spade("alerts", "--connect", f"ipc://{tmp_path}/feed", "--no-follow")
+    assert_clean_failure(done, FAILED, "no feed answers")
