@@ -40,6 +40,7 @@ from spade_core.extractor import Features
 from spade_core.gallery import NormalFrames
 from spade_core.motion import normal_motion
 from spade_core.retrieval import NearestFrames, image_score
+from spade_core.sampling import evenly_spaced
 from spade_core.scorer import FrameScore, smooth
 
 BANK_FRAMES = 512
@@ -142,10 +143,8 @@ class CampusScorer:
         if parameters.k > len(self._nearest):
             raise InputError(f"K = {parameters.k}, but the gallery holds only {len(self._nearest)} frame(s)")
         self.detail = _Detail(normal, self._nearest)
-        frames = np.unique(
-            np.linspace(0, len(self._nearest) - 1, min(BANK_FRAMES, len(self._nearest))).round().astype(int)
-        )
-        rows = [_places([torch.from_numpy(np.array(level)) for level in normal.pyramid(int(i))]) for i in frames]
+        frames = evenly_spaced(len(self._nearest), BANK_FRAMES)
+        rows = [_places([torch.from_numpy(np.array(level)) for level in normal.pyramid(i)]) for i in frames]
         self._grid = rows[0].shape[1:]
         # (places, frames, channels): one product per place meets all frames, and reads the bank once.
         self._bank = torch.stack([row.flatten(1).T for row in rows], dim=1).contiguous().to(device)
@@ -163,7 +162,8 @@ class CampusScorer:
         Args:
             features: of one frame (B = 1).
             motion: (GRID, GRID) flow pixels per interval, from :class:`spade_core.motion.MotionMeter`; None = not
-            known. time: seconds.
+                known.
+            time: seconds.
             memory: of the camera.
 
         Raises:
@@ -188,9 +188,8 @@ class CampusScorer:
 
     def fused(self, channels: Channels, scales: Mapping[str, float]) -> NDArray[np.float32]:
         """(S, S) float32 scores: 1 = threshold. ``scales`` as :meth:`scales_of` sets them."""
-        moving = self._up(channels.appearance) / scales["appearance"] + self._up(channels.motion) / scales["motion"]
         lasting = self._up(channels.persistence) / scales["persistence"]
-        return np.asarray(np.maximum(moving / scales["moving"], lasting), np.float32)
+        return np.asarray(np.maximum(self._moving(channels, scales) / scales["moving"], lasting), np.float32)
 
     def scales_of(self, samples: list[Channels], *, exceedance: float) -> dict[str, float]:
         """Scales from held-out normal frames: what each channel reaches there, and the thresholds of both sums.
@@ -205,12 +204,7 @@ class CampusScorer:
             "appearance": max(float(np.quantile(appearance, SCALE_QUANTILE)), 1e-6),
             "motion": max(float(np.quantile(motion, SCALE_QUANTILE)), LEAST_MOTION),
         }
-        moving = np.array(
-            [
-                (self._up(s.appearance) / scales["appearance"] + self._up(s.motion) / scales["motion"]).max()
-                for s in samples
-            ]
-        )
+        moving = np.array([self._moving(sample, scales).max() for sample in samples])
         check_change(moving)
         # Either sum may alert, so each gets half of the frames that are allowed to.
         scales["moving"] = tail_threshold(moving, exceedance / 2)
@@ -219,6 +213,11 @@ class CampusScorer:
         least = tail_threshold(known if len(known) >= MIN_HELD_OUT else appearance, exceedance / 2)
         scales["persistence"] = max(least, LEAST_PERSISTENCE * scales["appearance"])
         return scales
+
+    def _moving(self, channels: Channels, scales: Mapping[str, float]) -> NDArray[np.float32]:
+        """(S, S) appearance and motion together, each in its own scale."""
+        appearance = self._up(channels.appearance) / scales["appearance"]
+        return np.asarray(appearance + self._up(channels.motion) / scales["motion"], np.float32)
 
     def _up(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
         return smooth(grid, size=self.size, sigma=self.parameters.sigma)

@@ -63,3 +63,9 @@ class ReservoirSampler:
             return index
         slot = self._random.randrange(index + 1)
         return slot if slot < self._capacity else None
+
+
+def evenly_spaced(length: int, most: int) -> list[int]:
+    """Up to ``most`` different indices over 0..length-1, first and last included, in order."""
+    count = min(most, length)
+    return sorted({round(index * (length - 1) / max(1, count - 1)) for index in range(count)})

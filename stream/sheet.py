@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spade_core.gallery import Gallery
+from spade_core.sampling import evenly_spaced
 from stream.errors import UsageError
 from stream.overlay import encode
 
@@ -28,8 +29,8 @@ def contact_sheet(gallery: Gallery, suffix: str) -> bytes:
     """
     if suffix not in (".jpg", ".png"):
         raise UsageError(f"--sheet: the file must end in .jpg or .png, not {suffix!r}")
-    indices = np.unique(np.linspace(0, len(gallery) - 1, min(MOST, len(gallery))).round().astype(int))
-    return encode(suffix, tiled([_tile(gallery, int(index)) for index in indices], columns=_COLUMNS))
+    tiles = [_tile(gallery, index) for index in evenly_spaced(len(gallery), MOST)]
+    return encode(suffix, tiled(tiles, columns=_COLUMNS))
 
 
 def tiled(pictures: Sequence[NDArray[np.uint8]], *, columns: int) -> NDArray[np.uint8]:

@@ -76,3 +76,14 @@ def find_recordings() -> Path:
 def required_marks() -> set[str]:
     """The marks in SPADE_REQUIRE."""
     return {mark.strip() for mark in os.environ.get("SPADE_REQUIRE", "").split(",") if mark.strip()}
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Generator[None, None, None]:
+    """For tiny tensors: on a busy machine, threads that wait for each other take most of the time."""
+    import torch  # not above: most tests need none
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

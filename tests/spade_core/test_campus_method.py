@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,21 +25,14 @@ from spade_core.errors import CalibrationError, GalleryCorrupt, InputError
 from spade_core.extractor import Features
 from spade_core.motion import GRID, NOISE_FLOOR
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 Levels = list[NDArray[np.float32]]
 Map = NDArray[np.float32]
 
 SIZE = 16
 GRIDS = [(6, 6), (5, 7), (1, 4), (3, 1), (1, 1)]
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tensors are tiny here: on a busy machine, threads that wait for each other take most of the time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from spade_core.errors import InputError
-from spade_core.sampling import FrameSampler, ReservoirSampler, UniformSampler
+from spade_core.sampling import FrameSampler, ReservoirSampler, UniformSampler, evenly_spaced
 
 SIZES = [(length, capacity) for length in range(1, 41) for capacity in range(1, 41)]
 
@@ -95,3 +95,11 @@ def test_reservoir_holds_each_frame_with_the_same_probability_at_any_time(frames
 def test_reservoir_refuses_no_room():
     with pytest.raises(InputError, match="capacity = 0"):
         ReservoirSampler(0)
+
+
+@pytest.mark.parametrize(
+    ("length", "most", "expected"),
+    [(10, 4, [0, 3, 6, 9]), (3, 12, [0, 1, 2]), (5, 1, [0]), (1, 1, [0]), (101, 3, [0, 50, 100])],
+)
+def test_evenly_spaced_indices_hold_the_first_and_the_last(length: int, most: int, expected: list[int]) -> None:
+    assert evenly_spaced(length, most) == expected

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from pipeline_fakes import wait_until
 from tiny_extractor import Footage, a_picture, tiny_extractor
 
@@ -23,16 +22,9 @@ from spade_core.scorer import FrameScore, SpadeParameters
 from stream.engine import NotScored, Scene, Scored, ScoringEngine, ToScore
 from stream.enroll import EnrollSettings, enroll
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 METHODS: dict[str, Parameters] = {"spade": SpadeParameters(), "campus": CampusParameters()}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tensors are tiny here: on a busy machine, threads that wait for each other take most of the time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

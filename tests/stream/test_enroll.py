@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from tiny_extractor import Footage, a_picture, tiny_extractor
 
 from spade_core.campus import CampusParameters
@@ -21,6 +20,8 @@ from stream import enroll as enrolment
 from stream.engine import open_scene
 from stream.enroll import EnrollSettings, Progress, enroll
 from stream.errors import SourceCorrupt, UsageError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SETTINGS = EnrollSettings(capacity=1000, holdout=0.4, exceedance=0.01, fps=None, seconds=None)
 BOTH = pytest.mark.parametrize("parameters", [SpadeParameters(), CampusParameters()], ids=["spade", "campus"])
@@ -78,15 +79,6 @@ class Scored:
     def frames(self) -> list[int]:
         """At ten frames a second."""
         return [round(time * 10) for time in self.times]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tensors are tiny here: on a busy machine, threads that wait for each other take most of the time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
