@@ -101,6 +101,8 @@ def _value(about: dict[str, Any]) -> str:
         return " or ".join(kinds) + ", or `null`" * (len(kinds) < len(about["anyOf"]))
     if "enum" in about or "const" in about:
         return ", ".join(f"`{value}`" for value in about.get("enum", [about.get("const")]))
+    if about["type"] == "array":
+        return f"list of: {_value(about['items'])}"
     words = [FORMATS.get(about.get("format", "")) or TYPES[about["type"]]]
     words += [f"{sign} {about[bound]:.10g}" for bound, sign in BOUNDS.items() if bound in about]
     words += [f"multiple of {about['multipleOf']}"] if "multipleOf" in about else []

@@ -3,15 +3,15 @@
 What is normal is known per place, so a frame is compared there and nearly there only. Three channels:
 
 appearance
-    distance of the deep features at a place to the closest that any gallery frame shows at this place or next to it
+    distance of the deep features at a place to the closest that the gallery shows at this place or next to it
 motion
-    speed at a place, in units of the scene's own normal motion there
+    speed at a place, in units of what is usual around there
 persistence
     the appearance that a place has kept for some seconds: walkers pass, a bag left behind stays
 
-Appearance and motion are added after each is scaled by what normal footage reaches; persistence stands alone. Both sums
-are divided by their own threshold, so the fused score is 1 where an alert begins. Retrieval of the nearest normal frame
-(K = 1) stays: it explains the alert.
+Appearance and motion, each scaled by what normal footage reaches, are two coordinates of one deviation, and its length
+counts; persistence stands alone. Both are divided by their own threshold, so the fused score is 1 where an alert
+begins. Retrieval of the nearest normal frame (K = 1) stays: it explains the alert.
 """
 
 from __future__ import annotations
@@ -19,48 +19,26 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import avg_pool2d, interpolate, pad, unfold
 
-from spade_core.calibration import (
-    MIN_HELD_OUT,
-    Calibration,
-    check_change,
-    check_held_out,
-    grow_threshold,
-    tail_threshold,
-    usual_level,
-)
+from spade_core.calibration import Calibration
+from spade_core.detail import Detail
 from spade_core.errors import GalleryCorrupt, InputError
 from spade_core.extractor import Features
 from spade_core.gallery import NormalFrames
-from spade_core.motion import normal_motion
+from spade_core.motion import GRID, MEMORY, usual_speed
+from spade_core.place_bank import PlaceBank, build_bank
 from spade_core.retrieval import NearestFrames, image_score
-from spade_core.sampling import evenly_spaced
 from spade_core.scorer import FrameScore, smooth
 
-BANK_FRAMES = 512
-"""Gallery frames in the bank of places, evenly spaced: enough for walkers to have been everywhere, 80 MB a scene."""
+CHANNELS: Final = ("appearance", "motion", "persistence")
 
-SCALE_QUANTILE = 0.9
-"""Appearance and motion are scaled by this quantile of the held-out frames' highest values, so that they weigh
-alike.
-"""
-
-
-LEAST_MOTION = 0.25
-"""Motion is scaled by at least this part of normal motion: where nothing ever moved, noise would else count as much."""
-
-LEAST_PERSISTENCE = 0.75
-"""What lasts must be odder than this part of what passes (the scale of appearance): half a minute of held-out footage
-may hold nobody who stands still for a while, or who walks straight towards the camera."""
-
-DETAIL_FRAMES = 8
-"""Similar normal frames that an object is cut out against: in one of them nobody stands at its place."""
+BANK, USUAL_SPEED = "bank", "usual_speed"
+"""Names of the arrays that a gallery keeps ready for this method."""
 
 DETAIL_FROM = 0.7
 """Score, in thresholds, from which the detail map is made: below it no frame is ever shown in an alert."""
@@ -68,27 +46,42 @@ DETAIL_FROM = 0.7
 
 @dataclass(frozen=True, slots=True)
 class CampusParameters:
-    """The method's free parameters."""
+    """The method's free parameters. Those after ``persistence`` are there for ablations."""
 
     k: int = 1  # K: nearest normal frames retrieved, to explain an alert
     sigma: float = 4.0  # Gaussian that smooths the maps, in pixels of the scoring image
-    persistence: float = 4.0  # s: a place must look odd for so long; a walker crosses a place in one
+    persistence: float = 8.0  # s: a place must look odd for so long; walkers linger for less
+    channels: tuple[str, ...] = CHANNELS  # that count
+    motion_memory: float = MEMORY  # s, time constant of the average of motion along itself; 0 = none
+    bank: int = 256  # features kept of each place, chosen by k-center
+    average: int = 3  # cells a side over which a place's feature is averaged; odd, 1 = none
+    reach: int = 1  # places beside its own that a feature may match in; 0 or 1
 
     def __post_init__(self) -> None:
         if self.k < 1 or not 0 <= self.sigma < 100 or not 0 < self.persistence <= 600:
             raise InputError(f"{self}: k must be at least 1, sigma 0 or more, persistence above 0 and at most 600 s")
+        if not 0 <= self.motion_memory <= 10:
+            raise InputError(f"motion_memory = {self.motion_memory}: must be 0 to 10 s")
+        if self.bank < 1 or self.average not in (1, 3, 5) or self.reach not in (0, 1):
+            raise InputError(f"{self}: bank must be at least 1, average 1, 3 or 5, reach 0 or 1")
+        known = [name for name in CHANNELS if name in self.channels]
+        if list(self.channels) != known or not set(self.channels) & {"appearance", "motion"}:
+            raise InputError(
+                f"channels = {', '.join(self.channels) or 'none'}: must be some of {', '.join(CHANNELS)}, in this "
+                "order, and hold appearance or motion"
+            )
 
     def describe(self) -> Mapping[str, Any]:
         """JSON-able; a threshold is valid only for the parameters that it was set with."""
-        return {"method": "campus", **asdict(self)}
+        return {"method": "campus", **asdict(self), "channels": list(self.channels)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Channels:
     """One frame's maps before fusion."""
 
     appearance: NDArray[np.float32]  # (h, w) feature distance
-    motion: NDArray[np.float32]  # (GRID, GRID) in units of normal motion; zero where motion is not known
+    motion: NDArray[np.float32] | None  # (GRID, GRID) in units of the usual speed; None = not known
     persistence: NDArray[np.float32]  # (h, w) feature distance; zero until the memory is filled
 
 
@@ -135,6 +128,7 @@ class CampusScorer:
 
     Raises:
         GalleryCorrupt: the gallery holds no motion maps.
+        InputError: it holds fewer than K frames.
     """
 
     def __init__(self, normal: NormalFrames, *, size: int, parameters: CampusParameters, device: torch.device) -> None:
@@ -142,17 +136,12 @@ class CampusScorer:
         self._nearest = NearestFrames(np.asarray(normal.pooled))
         if parameters.k > len(self._nearest):
             raise InputError(f"K = {parameters.k}, but the gallery holds only {len(self._nearest)} frame(s)")
-        self.detail = _Detail(normal, self._nearest)
-        frames = evenly_spaced(len(self._nearest), BANK_FRAMES)
-        rows = [_places([torch.from_numpy(np.array(level)) for level in normal.pyramid(i)]) for i in frames]
-        self._grid = rows[0].shape[1:]
-        # (places, frames, channels): one product per place meets all frames, and reads the bank once.
-        self._bank = torch.stack([row.flatten(1).T for row in rows], dim=1).contiguous().to(device)
-        self._squares = self._bank.square().sum(dim=2, keepdim=True)
-        motion = np.asarray(normal.motion)
-        if motion.ndim != 3:
-            raise GalleryCorrupt("the gallery has no motion maps")
-        self._normal_motion = normal_motion(motion)
+        self.detail = Detail(normal, self._nearest)
+        ready = {name: normal.array(name) for name in (BANK, USUAL_SPEED)}
+        found = {name: array for name, array in ready.items() if array is not None}
+        arrays = found if len(found) == len(ready) else campus_arrays(normal, parameters=parameters, device=device)
+        self._bank = PlaceBank(arrays[BANK], average=parameters.average, reach=parameters.reach, device=device)
+        self._usual_speed = np.array(arrays[USUAL_SPEED], np.float32)
 
     def channels(
         self, features: Features, *, motion: NDArray[np.float16] | None, time: float, memory: SceneMemory
@@ -169,13 +158,11 @@ class CampusScorer:
         Raises:
             InputError: the features are not finite (a failed inference must not read as a score).
         """
-        appearance = self._appearance([level[0] for level in features.levels])
+        appearance = self._bank.distances(features.levels)
         if not np.isfinite(appearance).all():
             raise InputError("features are not finite: inference failed")
-        speed = (
-            np.zeros_like(self._normal_motion) if motion is None else motion.astype(np.float32) / self._normal_motion
-        )
-        if not np.isfinite(speed).all():
+        speed = None if motion is None else np.asarray(motion.astype(np.float32) / self._usual_speed, np.float32)
+        if speed is not None and not np.isfinite(speed).all():
             raise InputError("the motion map is not finite")
         return Channels(appearance, speed, memory.lasting(appearance, time))
 
@@ -187,89 +174,56 @@ class CampusScorer:
         )
 
     def fused(self, channels: Channels, scales: Mapping[str, float]) -> NDArray[np.float32]:
-        """(S, S) float32 scores: 1 = threshold. ``scales`` as :meth:`scales_of` sets them."""
-        lasting = self._up(channels.persistence) / scales["persistence"]
-        return np.asarray(np.maximum(self._moving(channels, scales) / scales["moving"], lasting), np.float32)
+        """(S, S) float32 scores: 1 = threshold.
 
-    def scales_of(self, samples: list[Channels], *, exceedance: float) -> dict[str, float]:
-        """Scales from held-out normal frames: what each channel reaches there, and the thresholds of both sums.
+        Where motion is not known (the first frame of a stream), appearance counts alone, against its own threshold: a
+        frame of which less is known is not a quieter frame.
 
-        Raises:
-            CalibrationError: nothing changes from one frame to the next.
+        Args:
+            channels: of a frame.
+            scales: as :class:`spade_core.campus_calibration.CampusCalibrator` sets them.
         """
-        appearance = np.array([self._up(sample.appearance).max() for sample in samples])
-        motion = np.array([self._up(sample.motion).max() for sample in samples])
-        lasting = np.array([self._up(sample.persistence).max() for sample in samples])
-        scales = {
-            "appearance": max(float(np.quantile(appearance, SCALE_QUANTILE)), 1e-6),
-            "motion": max(float(np.quantile(motion, SCALE_QUANTILE)), LEAST_MOTION),
-        }
-        moving = np.array([self._moving(sample, scales).max() for sample in samples])
-        check_change(moving)
-        # Either sum may alert, so each gets half of the frames that are allowed to.
-        scales["moving"] = tail_threshold(moving, exceedance / 2)
-        known = lasting[lasting > 0]
-        # Footage too short to show what lasts: then it may be as odd as what passes.
-        least = tail_threshold(known if len(known) >= MIN_HELD_OUT else appearance, exceedance / 2)
-        scales["persistence"] = max(least, LEAST_PERSISTENCE * scales["appearance"])
-        return scales
+        moving = self.moving(channels, scales)
+        score = self.smoothed(channels.appearance) / scales["passing"] if moving is None else moving / scales["moving"]
+        if "persistence" in self.parameters.channels and channels.persistence.any():
+            score = np.maximum(score, self.smoothed(channels.persistence) / scales["persistence"])
+        return np.asarray(score, np.float32)
 
-    def _moving(self, channels: Channels, scales: Mapping[str, float]) -> NDArray[np.float32]:
-        """(S, S) appearance and motion together, each in its own scale."""
-        appearance = self._up(channels.appearance) / scales["appearance"]
-        return np.asarray(appearance + self._up(channels.motion) / scales["motion"], np.float32)
+    def moving(self, channels: Channels, scales: Mapping[str, float]) -> NDArray[np.float32] | None:
+        """(S, S) length of the deviation in appearance and motion, each in its own scale; None where motion is unknown.
 
-    def _up(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
-        return smooth(grid, size=self.size, sigma=self.parameters.sigma)
+        A sum of squares, for neither says anything of the other: what is far off in one need not be in both.
+        """
+        wanted = self.parameters.channels
+        if "motion" not in wanted:
+            return np.asarray(self.smoothed(channels.appearance) / scales["appearance"], np.float32)
+        if channels.motion is None:
+            return None
+        motion = self.smoothed(channels.motion) / scales["motion"]
+        if "appearance" not in wanted:
+            return np.asarray(motion, np.float32)
+        return np.asarray(np.hypot(self.smoothed(channels.appearance) / scales["appearance"], motion), np.float32)
 
-    def _appearance(self, levels: list[torch.Tensor]) -> NDArray[np.float32]:
-        """(h, w) distance of each place to the nearest bank entry there or one place beside it."""
-        with torch.inference_mode():
-            query = _places(levels)
-            height, width = self._grid
-            # (places, C, 9): for each place of the bank, the query at it and around it.
-            around = unfold(query[None], kernel_size=3, padding=1)[0].reshape(len(query), 9, -1).permute(2, 0, 1)
-            nearest = torch.baddbmm(self._squares, self._bank, around.contiguous(), alpha=-2.0).amin(dim=1)
-            nearest = nearest.T.reshape(3, 3, height, width)
-            best = torch.full((height, width), torch.inf, device=query.device)
-            for dy in (-1, 0, 1):
-                for dx in (-1, 0, 1):
-                    target = best[max(0, dy) : height + min(0, dy), max(0, dx) : width + min(0, dx)]
-                    shifted = nearest[dy + 1, dx + 1][
-                        max(0, -dy) : height - max(0, dy), max(0, -dx) : width - max(0, dx)
-                    ]
-                    torch.minimum(target, shifted, out=target)
-            squared = best + query.square().sum(dim=0)
-            return np.asarray(squared.clamp_min(0).sqrt().cpu().numpy(), np.float32)
+    def smoothed(self, cells: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(S, S) pixels from cells."""
+        return smooth(cells, size=self.size, sigma=self.parameters.sigma)
 
 
-class _Detail:
-    """Where exactly in a region the odd thing is: the finest level against what the most similar normal frames show
-    there.
+def campus_arrays(
+    normal: NormalFrames, *, parameters: CampusParameters, device: torch.device
+) -> dict[str, NDArray[Any]]:
+    """What a gallery keeps ready for this method: the bank of places, and how fast what moves usually is.
 
-    It is too sensitive to alert by (every walker differs from the ground behind), and just right to cut an object out.
+    Raises:
+        GalleryCorrupt: the gallery holds no motion maps.
     """
-
-    def __init__(self, normal: NormalFrames, nearest: NearestFrames) -> None:
-        self._normal, self._nearest = normal, nearest
-
-    def map(self, features: Features) -> NDArray[np.float32]:
-        """(h, w) float32 on the finest level's grid: distance to the closest of ``DETAIL_FRAMES`` frames, within a
-        cell.
-        """
-        count = min(DETAIL_FRAMES, len(self._nearest))
-        _, indices = self._nearest.search(features.pooled.float().cpu().numpy(), count)
-        query = features.levels[0].float()
-        frames = np.stack([self._normal.pyramid(int(i))[0] for i in indices[0]])
-        normal = pad(torch.from_numpy(frames).to(query.device).float(), (1, 1, 1, 1), mode="replicate")
-        height, width = query.shape[2:]
-        with torch.inference_mode():
-            best = torch.full((height, width), torch.inf, device=query.device)
-            for dy in range(3):
-                for dx in range(3):
-                    shifted = normal[:, :, dy : dy + height, dx : dx + width]
-                    best = torch.minimum(best, (query - shifted).square().sum(dim=1).amin(dim=0))
-        return np.asarray(best.sqrt().cpu().numpy(), np.float32)
+    motion = np.asarray(normal.motion)
+    if motion.ndim != 3 or motion.shape[1:] != (GRID, GRID):
+        raise GalleryCorrupt("the gallery has no motion maps")
+    return {
+        BANK: build_bank(normal, count=parameters.bank, average=parameters.average, device=device),
+        USUAL_SPEED: usual_speed(motion),
+    }
 
 
 class CampusFrameScorer:
@@ -277,7 +231,7 @@ class CampusFrameScorer:
 
     Args:
         scorer: of the scene.
-        calibration: with the scales that :class:`CampusCalibrator` found.
+        calibration: with the scales that :class:`spade_core.campus_calibration.CampusCalibrator` found.
     """
 
     def __init__(self, scorer: CampusScorer, calibration: Calibration) -> None:
@@ -297,50 +251,3 @@ class CampusFrameScorer:
         peak = float(pixels.max())
         detail = self._scorer.detail.map(features) if peak >= DETAIL_FROM else None
         return FrameScore(peak, image, pixels, neighbours, detail)
-
-
-class CampusCalibrator:
-    """Collects held-out normal frames and sets scales and thresholds from them. See
-    :class:`spade_core.methods.Calibrator`.
-    """
-
-    def __init__(self, scorer: CampusScorer) -> None:
-        self._scorer = scorer
-        self._memory = SceneMemory(scorer.parameters.persistence)
-        self._samples: list[Channels] = []
-
-    def add(self, features: Features, *, motion: NDArray[np.float16] | None, time: float) -> None:
-        """Takes the next held-out frame."""
-        self._samples.append(self._scorer.channels(features, motion=motion, time=time, memory=self._memory))
-
-    def finish(self, *, exceedance: float) -> Calibration:
-        """The calibration. Raises CalibrationError where there were too few frames."""
-        check_held_out(len(self._samples), exceedance)
-        scales = self._scorer.scales_of(self._samples, exceedance=exceedance)
-        maps = [self._scorer.fused(sample, scales) for sample in self._samples]
-        peaks = np.array([pixels.max() for pixels in maps])
-        return Calibration(
-            threshold=1.0,
-            grow_threshold=grow_threshold(peaks, 1.0),
-            exceedance=exceedance,
-            held_out=len(self._samples),
-            median=float(np.median(peaks)),
-            highest=float(peaks.max()),
-            usual=usual_level(peaks),
-            parameters=dict(self._scorer.parameters.describe()),
-            scales=scales,
-        )
-
-
-def _places(levels: list[torch.Tensor]) -> torch.Tensor:
-    """(C, h, w) features of the places: levels 2 and 3 on the grid of level 3, each averaged over 3 x 3 cells.
-
-    The average makes a place's feature less dependent on where exactly in it a limb or an edge lies.
-    """
-    grid = levels[2].shape[1:]
-    fine = interpolate(_averaged(levels[1]), size=grid, mode="area")
-    return torch.cat([fine, _averaged(levels[2])], dim=1)[0]
-
-
-def _averaged(level: torch.Tensor) -> torch.Tensor:
-    return avg_pool2d(level.float()[None], kernel_size=3, stride=1, padding=1, count_include_pad=False)

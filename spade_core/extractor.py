@@ -40,10 +40,14 @@ class FeatureExtractor:
     Args:
         backbone: what extracts.
         preprocess: what the images were made with (:func:`spade_core.preprocess.scoring_image`).
+
+    Raises:
+        BackboneError: the backbone's runtime cannot run it on images of this size.
     """
 
     def __init__(self, backbone: Backbone, preprocess: Preprocess) -> None:
         self.backbone, self.preprocess = backbone, preprocess
+        backbone.prepare(preprocess.side)  # here, so that it is no camera's first frame that waits for it
         # For bytes: (x / 255 - mean) / std in one step less.
         self._mean = _per_channel(IMAGENET_MEAN, backbone.device)
         self._std = _per_channel(IMAGENET_STD, backbone.device)

@@ -1,28 +1,12 @@
-"""The gallery of a scene: what its normal frames look like, on disk, memory-mapped.
+"""The gallery of a scene, opened: what its normal frames look like, memory-mapped.
 
-::
-
-    GALLERY/
-      CURRENT              name of the version in force, replaced atomically
-      v000001/             never changed once it is there
-        manifest.json      format, fingerprint, shapes, size and SHA-256 of every other file
-        frames.json        where each gallery frame came from, and where its thumbnail lies
-        calibration.json   thresholds (see calibration)
-        pooled.f32         (N, D) float32, little-endian, C order
-        level1.f16 ..      (N, C, H, W) float16 per pyramid level, finest first
-        motion.f16         (N, GRID, GRID) float16 motion maps; NaN where motion was not known
-        levels.crc         (N, levels) uint32: CRC-32 of each frame's part of each level file
-        thumbnails.bin     JPEG pictures, one after another
-
-A version under construction is a hidden folder beside them; a crash leaves that and nothing else. Nothing is pickled.
-Reading checks sizes and the small files at once, and each frame's features when they are first used, so that opening
-takes no time and yet no damaged feature is ever scored; :meth:`Gallery.verify` reads everything.
+On the disk it lies as ``gallery_layout`` says, in versions; ``gallery_writer`` makes them. Reading checks sizes and the
+small files at once, and each frame's features when they are first used, so that opening takes no time and yet no
+damaged feature is ever scored; :meth:`Gallery.verify` reads everything.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,16 +17,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spade_core.calibration import Calibration
-from spade_core.errors import GalleryCorrupt, GalleryMismatch, GalleryNotFound
-from spade_core.motion import GRID
-
-FORMAT = 1
-"""Version of this layout; grows when an older reader could not read it any more."""
-
-CURRENT, MANIFEST, FRAMES, CALIBRATION = "CURRENT", "manifest.json", "frames.json", "calibration.json"
-POOLED, MOTION, CHECKS, THUMBNAILS = "pooled.f32", "motion.f16", "levels.crc", "thumbnails.bin"
-_EAGER = (FRAMES, CALIBRATION, POOLED, MOTION, CHECKS)  # small: checked in full whenever a gallery is opened
-_CHUNK = 8 << 20  # bytes hashed at once
+from spade_core.errors import GalleryCorrupt
+from spade_core.gallery_layout import (
+    CALIBRATION,
+    CHECKS,
+    EAGER,
+    FRAMES,
+    REMEDY,
+    THUMBNAILS,
+    array_file,
+    check_digest,
+    check_size,
+    current_version,
+    level_file,
+    level_map,
+    motion_map,
+    pooled_map,
+    read_json,
+    read_manifest,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,25 +64,9 @@ class NormalFrames(Protocol):
         """The levels of one frame, finest first, each (C, H, W) float16."""
         ...
 
-
-def level_file(level: int) -> str:
-    """File name of a pyramid level, counted from 0."""
-    return f"level{level + 1}.f16"
-
-
-def pooled_map(folder: Path, shape: Sequence[int], mode: Any) -> np.memmap[Any, Any]:
-    """Memory map of the pooled features in a version folder."""
-    return np.memmap(folder / POOLED, dtype="<f4", mode=mode, shape=tuple(shape))
-
-
-def motion_map(folder: Path, frames: int, mode: Any) -> np.memmap[Any, Any]:
-    """Memory map of the motion maps in a version folder."""
-    return np.memmap(folder / MOTION, dtype="<f2", mode=mode, shape=(frames, GRID, GRID))
-
-
-def level_map(folder: Path, level: int, shape: Sequence[int], mode: Any) -> np.memmap[Any, Any]:
-    """Memory map of one level's features in a version folder."""
-    return np.memmap(folder / level_file(level), dtype="<f2", mode=mode, shape=tuple(shape))
+    def array(self, name: str) -> NDArray[Any] | None:
+        """An array that the scene's method keeps ready, read-only; None where there is none of this name."""
+        ...
 
 
 class Gallery:
@@ -97,6 +74,7 @@ class Gallery:
 
     Args:
         folder: the gallery folder (the one that holds ``CURRENT``).
+        version: which one to open; None = the one in force.
 
     Raises:
         GalleryNotFound: there is none.
@@ -104,18 +82,18 @@ class Gallery:
         GalleryMismatch: written by a newer version of this program.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, version: str | None = None) -> None:
         self.folder = folder
-        self.version = _current(folder)
+        self.version = current_version(folder) if version is None else version
         self._path = folder / self.version
-        self.manifest = _manifest(self._path)
+        self.manifest = read_manifest(self._path)
         for name, entry in self.manifest["files"].items():
-            _check_size(self._path / name, entry)
-        for name in _EAGER:
-            _check_digest(self._path / name, self.manifest["files"][name])
+            check_size(self._path / name, entry)
+        for name in EAGER:
+            check_digest(self._path / name, self.manifest["files"][name])
         self.frames: tuple[GalleryFrame, ...]
         self.frames, self._thumbnail_ends = _frames(self._path / FRAMES)
-        self.calibration = Calibration.from_json(_json(self._path / CALIBRATION))
+        self.calibration = Calibration.from_json(read_json(self._path / CALIBRATION))
         n, self._shapes = len(self.frames), [tuple(shape) for shape in self.manifest["levels"]]
         if n != self.manifest["frames"] or n == 0:
             raise GalleryCorrupt(f"{self._path}: manifest says {self.manifest['frames']} frames, {FRAMES} lists {n}")
@@ -126,8 +104,9 @@ class Gallery:
             checks = np.fromfile(self._path / CHECKS, dtype="<u4")
             self._checks = checks.reshape(n, len(self._levels))
         except (ValueError, OSError) as error:
-            raise GalleryCorrupt(f"{self._path}: files do not fit the manifest: {error}. {_REMEDY}") from None
+            raise GalleryCorrupt(f"{self._path}: files do not fit the manifest: {error}. {REMEDY}") from None
         self._checked = np.zeros(n, bool)
+        self._arrays: dict[str, NDArray[Any]] = {}
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -167,9 +146,28 @@ class Gallery:
             for number, (level, expected) in enumerate(zip(levels, self._checks[index], strict=True)):
                 if zlib.crc32(level) != int(expected):
                     path = self._path / level_file(number)
-                    raise GalleryCorrupt(f"{path}: features of frame {index} were altered. {_REMEDY}")
+                    raise GalleryCorrupt(f"{path}: features of frame {index} were altered. {REMEDY}")
             self._checked[index] = True
         return levels
+
+    def array(self, name: str) -> NDArray[Any] | None:
+        """An array that the scene's method keeps ready; memory-mapped, checked in full when first used.
+
+        Raises:
+            GalleryCorrupt: it is not what was written.
+        """
+        described = self.manifest.get("arrays", {}).get(name)
+        if described is None:
+            return None
+        if name not in self._arrays:
+            file = array_file(name)
+            check_digest(self._path / file, self.manifest["files"].get(file, {}))
+            try:
+                shape = tuple(int(side) for side in described["shape"])
+                self._arrays[name] = np.memmap(self._path / file, dtype=described["dtype"], mode="r", shape=shape)
+            except (KeyError, TypeError, ValueError, OSError) as error:
+                raise GalleryCorrupt(f"{self._path / file}: does not fit the manifest: {error}. {REMEDY}") from None
+        return self._arrays[name]
 
     def thumbnail(self, index: int) -> bytes:
         """The gallery frame as a small JPEG."""
@@ -186,94 +184,20 @@ class Gallery:
         """
         done, total = 0, self.size_bytes
         for name, entry in self.manifest["files"].items():
-            _check_digest(self._path / name, entry)
+            check_digest(self._path / name, entry)
             done += int(entry["bytes"])
             yield name, done, total
 
 
-_REMEDY = "Restore it from a backup, or enroll the scene again"
-
-
-def _current(folder: Path) -> str:
-    if not folder.is_dir():
-        raise GalleryNotFound(f"{folder}: no gallery here; make one with 'spade-stream enroll'")
-    try:
-        version = (folder / CURRENT).read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        raise GalleryNotFound(
-            f"{folder}: not a gallery (it has no {CURRENT} file); make one with 'spade-stream enroll'"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise GalleryCorrupt(f"{folder / CURRENT}: cannot be read: {error}. {_REMEDY}") from None
-    if not (version[:1] == "v" and version[1:].isdigit()):
-        raise GalleryCorrupt(f"{folder / CURRENT}: {version[:40]!r} is not a version name. {_REMEDY}")
-    return version
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    manifest = _json(path / MANIFEST)
-    form = manifest.get("format")
-    if isinstance(form, int) and form > FORMAT:
-        raise GalleryMismatch(f"{path}: gallery format {form}; this version reads up to {FORMAT}. Upgrade spade-stream")
-    body = {key: value for key, value in manifest.items() if key != "digest"}
-    if form != FORMAT or manifest.get("digest") != manifest_digest(body):
-        raise GalleryCorrupt(f"{path / MANIFEST}: altered, or not a manifest. {_REMEDY}")
-    return manifest
-
-
-def manifest_digest(body: Mapping[str, Any]) -> str:
-    """SHA-256 of a manifest without its ``digest`` field."""
-    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def file_entry(path: Path) -> dict[str, Any]:
-    """Size and SHA-256 of a file, as the manifest holds them."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
-
-
-def _check_size(path: Path, entry: Mapping[str, Any]) -> None:
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise GalleryCorrupt(f"{path}: {error.strerror or error}. {_REMEDY}") from None
-    if size != entry["bytes"]:
-        raise GalleryCorrupt(
-            f"{path}: {size} bytes, the manifest says {entry['bytes']}: cut short or altered. {_REMEDY}"
-        )
-
-
-def _check_digest(path: Path, entry: Mapping[str, Any]) -> None:
-    try:
-        found = file_entry(path)
-    except OSError as error:
-        raise GalleryCorrupt(f"{path}: {error.strerror or error}. {_REMEDY}") from None
-    if found != entry:
-        raise GalleryCorrupt(f"{path}: its checksum is not the one it was written with. {_REMEDY}")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise GalleryCorrupt(f"{path}: cannot be read: {error}. {_REMEDY}") from None
-    if not isinstance(data, dict):
-        raise GalleryCorrupt(f"{path}: not a JSON object. {_REMEDY}")
-    return data
-
-
 def _frames(path: Path) -> tuple[tuple[GalleryFrame, ...], list[int]]:
-    data = _json(path)
+    data = read_json(path)
     try:
         frames = tuple(GalleryFrame(str(f["source"]), int(f["index"]), float(f["media_time"])) for f in data["frames"])
         ends = [int(end) for end in data["thumbnail_ends"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise GalleryCorrupt(f"{path}: not well formed: {error}. {_REMEDY}") from None
+        raise GalleryCorrupt(f"{path}: not well formed: {error}. {REMEDY}") from None
     if len(ends) != len(frames):
-        raise GalleryCorrupt(f"{path}: {len(frames)} frames but {len(ends)} thumbnails. {_REMEDY}")
+        raise GalleryCorrupt(f"{path}: {len(frames)} frames but {len(ends)} thumbnails. {REMEDY}")
     return frames, ends
 
 

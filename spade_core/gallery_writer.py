@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
+import math
 import os
 import secrets
 import shutil
@@ -18,28 +18,35 @@ from numpy.typing import NDArray
 
 from spade_core.calibration import Calibration
 from spade_core.errors import GalleryError, InputError
-from spade_core.gallery import (
+from spade_core.gallery import Gallery, GalleryFrame, frames_json
+from spade_core.gallery_layout import (
     CALIBRATION,
     CHECKS,
-    CURRENT,
     FORMAT,
     FRAMES,
     MANIFEST,
     MOTION,
     POOLED,
     THUMBNAILS,
-    Gallery,
-    GalleryFrame,
+    array_file,
     file_entry,
-    frames_json,
     level_file,
     level_map,
     manifest_digest,
     motion_map,
     pooled_map,
+    storable_array,
+    sync_folder,
+    truncate_file,
+    write_file,
 )
+from spade_core.gallery_versions import BUILDING, next_version, put_in_force, remove_leftovers, take_lock
+from spade_core.motion import GRID
 
-_BUILDING, _LOCK = ".building-", ".lock"
+ROOM_TO_LEAVE = 64 << 20
+"""Bytes that must stay free on the disk beside a gallery: for its thumbnails, checksums and arrays, and for others."""
+
+_BLOCK = 64  # frames for which room on the disk is taken at once
 
 
 class GalleryWriter:
@@ -54,6 +61,11 @@ class GalleryWriter:
         fingerprint: what the features are made with (JSON-able).
         pooled: D, length of a pooled feature.
         levels: (C, H, W) of each pyramid level, finest first.
+        expected: frames that will probably come, where that is known: the disk must have room for them.
+
+    Raises:
+        InputError: there is no room for a single frame.
+        GalleryError: the folder cannot be written, has not enough room, or another program is building there.
     """
 
     def __init__(
@@ -64,28 +76,36 @@ class GalleryWriter:
         fingerprint: Mapping[str, Any],
         pooled: int,
         levels: Sequence[tuple[int, int, int]],
+        expected: int | None = None,
     ) -> None:
         if capacity < 1:
             raise InputError(f"capacity = {capacity}: must be at least 1")
         self._folder, self._fingerprint, self._shapes = folder, dict(fingerprint), [tuple(s) for s in levels]
         self._frames: list[GalleryFrame] = []
         self._thumbnails: list[bytes] = []
+        self._arrays: dict[str, NDArray[Any]] = {}
         self._open, self._lock = False, -1
+        self.bytes_per_frame = 4 * pooled + 2 * GRID * GRID + sum(2 * math.prod(shape) for shape in self._shapes)
+        self._room = 0  # slots that have their room on the disk
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _only_builder(folder)
-            _remove_leftovers(folder)
+            self._lock = take_lock(folder)
+            remove_leftovers(folder)
+            _check_room(folder, capacity if expected is None else min(expected, capacity), self.bytes_per_frame)
             # Not mkdtemp, which locks out every other user: a worker may run as one, and must read what this becomes.
-            self._path = folder / f"{_BUILDING}{secrets.token_hex(4)}"
+            self._path = folder / f"{BUILDING}{secrets.token_hex(4)}"
             self._path.mkdir()
             self._open = True
-            # Sparse files: a slot takes room on the disk once it is filled.
+            # Sparse files: a slot takes room on the disk when it, or one near it, is filled.
             self._pooled = pooled_map(self._path, (capacity, pooled), "w+")
             self._motion = motion_map(self._path, capacity, "w+")
             self._levels = [level_map(self._path, i, (capacity, *s), "w+") for i, s in enumerate(self._shapes)]
         except OSError as error:
             self.abandon()  # else the lock would stay, and refuse the next attempt
             raise GalleryError(f"{folder}: a gallery cannot be written here: {error.strerror or error}") from None
+        except GalleryError:
+            self.abandon()
+            raise
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -97,6 +117,11 @@ class GalleryWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.abandon()
+
+    @property
+    def capacity(self) -> int:
+        """Most frames it can hold."""
+        return len(self._pooled)
 
     @property
     def pooled(self) -> NDArray[np.float32]:
@@ -111,6 +136,21 @@ class GalleryWriter:
     def pyramid(self, index: int) -> tuple[NDArray[np.float16], ...]:
         """The levels of one filled slot, each (C, H, W) float16."""
         return tuple(level[index] for level in self._levels)
+
+    def array(self, name: str) -> NDArray[Any] | None:
+        """An array that was kept; None where there is none of this name."""
+        return self._arrays.get(name)
+
+    def keep(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Keeps what the scene's method wants ready, made from all frames: to be called when they are there.
+
+        Args:
+            arrays: by name (a-z, 0-9, _): float16, float32 or int32, not empty.
+
+        Raises:
+            InputError: an array's name, type or size cannot be stored.
+        """
+        self._arrays = {name: storable_array(name, array) for name, array in arrays.items()}
 
     def put(
         self,
@@ -154,10 +194,47 @@ class GalleryWriter:
             raise InputError(f"features of frame {frame.index} of {frame.source} are not finite in half precision")
         if motion is not None and (motion.shape != self._motion.shape[1:] or not np.isfinite(motion).all()):
             raise InputError(f"motion map of frame {frame.index} of {frame.source}: not finite, or of another shape")
+        self._store(slot, pooled, halves, frame, thumbnail, np.nan if motion is None else motion)
+
+    def take_over(self, gallery: Gallery) -> None:
+        """Fills the next slots with all frames of another gallery. Features are checked on their way; thumbnails are
+        not, so call :meth:`Gallery.verify` before.
+
+        Raises:
+            InputError: they do not fit in, or have other shapes.
+            GalleryCorrupt: they are not what was written.
+            GalleryError: the disk does not take them.
+        """
+        start, shapes = len(self), [level.shape for level in gallery.pyramid(0)]
+        if gallery.pooled.shape[1:] != self._pooled.shape[1:] or shapes != self._shapes:
+            raise InputError(f"{gallery}: its features have other shapes than the gallery that is built")
+        if start + len(gallery) > len(self._pooled):
+            raise InputError(f"{gallery}: {len(self._pooled)} slots, {start} of them filled, are too few for it")
+        for index, frame in enumerate(gallery.frames):
+            self._store(
+                start + index,
+                gallery.pooled[index],
+                gallery.pyramid(index),
+                frame,
+                gallery.thumbnail(index),
+                gallery.motion[index],
+            )
+
+    def _store(
+        self,
+        slot: int,
+        pooled: NDArray[np.float32],
+        levels: Sequence[NDArray[np.float16]],
+        frame: GalleryFrame,
+        thumbnail: bytes,
+        motion: NDArray[np.float16] | float,
+    ) -> None:
+        if slot >= self._room:
+            self._take_room()
         self._pooled[slot] = pooled
-        self._motion[slot] = np.nan if motion is None else motion
-        for stored, half in zip(self._levels, halves, strict=True):
-            stored[slot] = half
+        self._motion[slot] = motion
+        for stored, level in zip(self._levels, levels, strict=True):
+            stored[slot] = level
         if slot == len(self):
             self._frames.append(frame)
             self._thumbnails.append(thumbnail)
@@ -170,21 +247,36 @@ class GalleryWriter:
         Args:
             calibration: set on frames that this gallery does not hold.
             note: JSON-able remarks for the manifest (when, from which source).
+
+        Raises:
+            GalleryError: there are no frames, or the disk does not take it.
         """
         if not self._frames:
             raise GalleryError(f"{self._folder}: a gallery without frames cannot be published")
         try:
             self._write_files(calibration, note)
-            version = _next_version(self._folder)
+            version = next_version(self._folder)
             os.rename(self._path, self._folder / version)
             self._open = False
-            _sync_folder(self._folder)  # CURRENT must never be on the disk before what it names
-            _write(self._folder / f"{CURRENT}.new", f"{version}\n".encode())
-            os.replace(self._folder / f"{CURRENT}.new", self._folder / CURRENT)
-            _sync_folder(self._folder)
+            sync_folder(self._folder)  # CURRENT must never be on the disk before what it names
+            put_in_force(self._folder, version)
         except OSError as error:
             raise GalleryError(f"{self._folder}: the gallery could not be written: {error.strerror or error}") from None
         return Gallery(self._folder)
+
+    def _take_room(self) -> None:
+        """Takes room on the disk for the next slots. Written without it, a full disk kills the process (SIGBUS)."""
+        more = min(_BLOCK, len(self._pooled) - self._room)
+        maps = [self._pooled, self._motion, *self._levels]
+        names = [POOLED, MOTION, *(level_file(number) for number in range(len(self._levels)))]
+        try:
+            for array, name in zip(maps, names, strict=True):
+                size = array[0].nbytes
+                with (self._path / name).open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), self._room * size, more * size)
+        except OSError as error:
+            raise GalleryError(f"{self._folder}: no room for frame {self._room}: {error.strerror or error}") from None
+        self._room += more
 
     def abandon(self) -> None:
         """Removes what is not published, and lets others build here. May be called twice."""
@@ -196,6 +288,7 @@ class GalleryWriter:
             self._lock = -1
 
     def _write_files(self, calibration: Calibration, note: Mapping[str, Any]) -> None:
+        arrays = self._arrays
         n, path = len(self), self._path
         self._pooled.flush()
         self._motion.flush()
@@ -207,65 +300,34 @@ class GalleryWriter:
         names = [POOLED, MOTION, *(level_file(number) for number in range(len(self._levels)))]
         for name in names:
             file = path / name
-            _truncate(file, file.stat().st_size // capacity * n)
-        _write(path / CHECKS, checks.tobytes())
-        _write(path / THUMBNAILS, b"".join(self._thumbnails))
+            truncate_file(file, file.stat().st_size // capacity * n)
+        write_file(path / CHECKS, checks.tobytes())
+        write_file(path / THUMBNAILS, b"".join(self._thumbnails))
         ends = np.cumsum([len(thumbnail) for thumbnail in self._thumbnails]).tolist()
-        _write(path / FRAMES, json.dumps(frames_json(self._frames, ends)).encode())
-        _write(path / CALIBRATION, json.dumps(calibration.to_json(), indent=1).encode())
-        names += [CHECKS, THUMBNAILS, FRAMES, CALIBRATION]
+        write_file(path / FRAMES, json.dumps(frames_json(self._frames, ends)).encode())
+        write_file(path / CALIBRATION, json.dumps(calibration.to_json(), indent=1).encode())
+        for name, array in arrays.items():
+            write_file(path / array_file(name), array.tobytes())
+        names += [CHECKS, THUMBNAILS, FRAMES, CALIBRATION, *map(array_file, arrays)]
         body = {
             "format": FORMAT,
             "frames": n,
             "pooled": int(self._pooled.shape[1]),
             "levels": [list(shape) for shape in self._shapes],
+            "arrays": {name: {"dtype": a.dtype.str, "shape": list(a.shape)} for name, a in arrays.items()},
             "fingerprint": self._fingerprint,
             "note": dict(note),
             "files": {name: file_entry(path / name) for name in names},
         }
-        _write(path / MANIFEST, json.dumps({**body, "digest": manifest_digest(body)}, indent=1).encode())
-        _sync_folder(path)
+        write_file(path / MANIFEST, json.dumps({**body, "digest": manifest_digest(body)}, indent=1).encode())
+        sync_folder(path)
 
 
-def _only_builder(folder: Path) -> int:
-    """Takes the gallery's lock and returns it, a file descriptor; the kernel frees it when the process dies."""
-    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        if not isinstance(error, BlockingIOError):
-            raise
-        raise GalleryError(f"{folder}: another program is building this gallery; wait until it is done") from None
-    return lock
-
-
-def _remove_leftovers(folder: Path) -> None:
-    for path in folder.glob(f"{_BUILDING}*"):  # of builds that crashed: the lock says that none is going on
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _next_version(folder: Path) -> str:
-    numbers = [int(path.name[1:]) for path in folder.glob("v*") if path.name[1:].isdigit()]
-    return f"v{max(numbers, default=0) + 1:06d}"
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _truncate(path: Path, size: int) -> None:
-    with path.open("r+b") as file:
-        file.truncate(size)
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _check_room(folder: Path, frames: int, bytes_per_frame: int) -> None:
+    needed, free = frames * bytes_per_frame + ROOM_TO_LEAVE, shutil.disk_usage(folder).free
+    if needed > free:
+        raise GalleryError(
+            f"{folder}: {frames} frames of {bytes_per_frame / 1e6:.2f} MB need {needed / 1e9:.2f} GB, but only "
+            f"{free / 1e9:.2f} GB are free there. Make room ('spade-stream gallery prune' deletes old versions), or "
+            "lower the capacity"
+        )

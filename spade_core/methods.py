@@ -9,10 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from spade_core.alarms import AlarmRule, Timeline
 from spade_core.calibration import Calibration, calibrate
-from spade_core.campus import CampusCalibrator, CampusFrameScorer, CampusParameters, CampusScorer, SceneMemory
+from spade_core.campus import CampusFrameScorer, CampusParameters, CampusScorer, SceneMemory, campus_arrays
+from spade_core.campus_calibration import CampusCalibrator
 from spade_core.extractor import Features
 from spade_core.gallery import NormalFrames
+from spade_core.motion import MEMORY, MotionMeter
+from spade_core.preprocess import Preprocess
 from spade_core.scorer import FrameScore, SpadeParameters, SpadeScorer
 
 Parameters = SpadeParameters | CampusParameters
@@ -47,12 +51,19 @@ class FrameScorer(Protocol):
 class Calibrator(Protocol):
     """Sets a scene's thresholds from normal frames that its gallery does not hold."""
 
-    def add(self, features: Features, *, motion: NDArray[np.float16] | None, time: float) -> None:
-        """Takes the next held-out frame, in order of time."""
+    def add(self, features: Features, *, motion: NDArray[np.float16] | None, time: float, segment: str) -> None:
+        """Takes the next held-out frame, in order of time. Another segment begins where frames do not go on from the
+        one before: another clip, or another piece of a recording.
+        """
         ...
 
-    def finish(self, *, exceedance: float) -> Calibration:
-        """The calibration. Raises CalibrationError where there were too few frames."""
+    def finish(self, *, false_alarms_per_day: float, rule: AlarmRule) -> Calibration:
+        """The calibration. Raises CalibrationError where there were too few frames.
+
+        Args:
+            false_alarms_per_day: that a camera may raise.
+            rule: of the alert policy that the scores will go to.
+        """
         ...
 
 
@@ -80,6 +91,28 @@ def calibrator(normal: NormalFrames, *, size: int, parameters: Parameters, devic
     return _SpadeCalibrator(SpadeScorer(normal, size=size, parameters=parameters))
 
 
+def motion_meter(parameters: Parameters, preprocess: Preprocess) -> MotionMeter:
+    """Measures motion as the method wants it, in the part of the picture that is scored."""
+    memory = parameters.motion_memory if isinstance(parameters, CampusParameters) else MEMORY
+    return MotionMeter(preprocess, memory=memory)
+
+
+def gallery_arrays(normal: NormalFrames, *, parameters: Parameters, device: torch.device) -> dict[str, NDArray[Any]]:
+    """What the method keeps ready in a gallery, made from all of its frames; see :meth:`NormalFrames.array`.
+
+    Args:
+        normal: the scene's normal frames, all of them.
+        parameters: of the method to use.
+        device: where to compute.
+
+    Returns:
+        Arrays by name (a-z, 0-9, _): float16, float32 or int32. Empty where the method keeps none.
+    """
+    if isinstance(parameters, CampusParameters):
+        return campus_arrays(normal, parameters=parameters, device=device)
+    return {}
+
+
 def parameters_from(values: Mapping[str, Any]) -> Parameters:
     """Inverse of ``parameters.describe()``.
 
@@ -95,13 +128,15 @@ def parameters_from(values: Mapping[str, Any]) -> Parameters:
     if method not in kinds:
         raise ValueError(f"there is no method {method!r}; known: {', '.join(kinds)}")
     try:
+        for name in {"levels", "channels"} & rest.keys():  # JSON knows no tuples
+            rest[name] = tuple(rest[name])
         return kinds[method](**rest)
     except TypeError as error:
         raise ValueError(f"method {method}: {error}") from None
 
 
 class _SpadeFrameScorer:
-    """Faithful SPADE looks at single frames: it has no use for motion, time and memory."""
+    """Faithful SPADE looks at single frames: it has no use for motion and memory, and for time only in random draws."""
 
     def __init__(self, scorer: SpadeScorer) -> None:
         self._scorer = scorer
@@ -112,16 +147,26 @@ class _SpadeFrameScorer:
     def score_frame(
         self, features: Features, *, motion: NDArray[np.float16] | None, time: float, memory: SceneMemory
     ) -> FrameScore:
-        return self._scorer.score(features)[0]
+        return self._scorer.score(features, times=[time])[0]
 
 
 class _SpadeCalibrator:
     def __init__(self, scorer: SpadeScorer) -> None:
         self._scorer = scorer
         self._scores: list[float] = []
+        self._times: list[float] = []
+        self._segments: list[str] = []
 
-    def add(self, features: Features, *, motion: NDArray[np.float16] | None, time: float) -> None:
-        self._scores.append(self._scorer.score(features)[0].score)
+    def add(self, features: Features, *, motion: NDArray[np.float16] | None, time: float, segment: str) -> None:
+        self._times.append(time)
+        self._segments.append(segment)
+        self._scores.append(self._scorer.score(features, times=[time])[0].score)
 
-    def finish(self, *, exceedance: float) -> Calibration:
-        return calibrate(np.array(self._scores), exceedance=exceedance, parameters=self._scorer.parameters.describe())
+    def finish(self, *, false_alarms_per_day: float, rule: AlarmRule) -> Calibration:
+        return calibrate(
+            np.array(self._scores),
+            Timeline.of(self._times, self._segments),
+            false_alarms_per_day=false_alarms_per_day,
+            rule=rule,
+            parameters=self._scorer.parameters.describe(),
+        )

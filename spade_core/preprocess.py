@@ -49,6 +49,22 @@ class Preprocess:
         """S: height and width of the scoring image in pixels."""
         return self.size if self.crop is None else self.crop
 
+    def part(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """The part of a frame that is scored, as (x, y, width, height) in its pixels: all of it without a crop.
+
+        Args:
+            width: of the frame, in pixels.
+            height: of the frame, in pixels.
+        """
+        start, end = self._start, self._start + self.side
+        x, y = (round(pixels * start / self.size) for pixels in (width, height))
+        right, bottom = (round(pixels * end / self.size) for pixels in (width, height))
+        return x, y, max(1, right - x), max(1, bottom - y)
+
+    @property
+    def _start(self) -> int:
+        return (self.size - self.side) // 2
+
     def describe(self) -> dict[str, Any]:
         """All that makes two scoring images of one frame differ, as JSON values: part of a gallery's fingerprint."""
         return {
@@ -70,8 +86,7 @@ def scoring_image(frame_bgr: NDArray[np.uint8], preprocess: Preprocess) -> NDArr
         InputError: the frame is not such an array, or has no pixels.
     """
     channels = _channels(frame_bgr)
-    size, side = preprocess.size, preprocess.side
-    start = (size - side) // 2
+    size, side, start = preprocess.size, preprocess.side, preprocess._start
     resized = cv2.resize(frame_bgr, (size, size), interpolation=cv2.INTER_AREA)
     # Colour last: on fewer pixels, and it makes the cropped view contiguous.
     rgb = cv2.cvtColor(resized[start : start + side, start : start + side], _TO_RGB[channels])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -84,6 +85,33 @@ def mask_regions(
         mask[y : y + h, x : x + w][inside] = 255
         regions += _parts(inside, x, y, peak=float(peaks[label]))
     return mask, tuple(sorted(regions, key=lambda region: (region.peak, region.area), reverse=True))
+
+
+def placed(
+    mask: NDArray[np.uint8], regions: Sequence[MaskedRegion], *, at: tuple[int, int], size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], tuple[MaskedRegion, ...]]:
+    """The mask of a part of a frame as that of the whole frame. What was not scored is not anomalous.
+
+    Args:
+        mask: (h, w) uint8 of the part.
+        regions: in pixels of the part.
+        at: x, y of the part's upper left pixel in the frame.
+        size: (width, height) of the frame.
+
+    Returns:
+        The mask (height, width) uint8 and the regions, in pixels of the frame.
+    """
+    x, y = at
+    whole = np.zeros((size[1], size[0]), np.uint8)
+    whole[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
+    return whole, tuple(
+        replace(
+            region,
+            bbox=(region.bbox[0] + x, region.bbox[1] + y, *region.bbox[2:]),
+            polygon=tuple((px + x, py + y) for px, py in region.polygon),
+        )
+        for region in regions
+    )
 
 
 def _labelled(

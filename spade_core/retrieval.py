@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import faiss
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,8 @@ from spade_core.errors import InputError
 _ROWS = 16
 """Queries searched at once. For many, faiss expands the square to |x|² + |y|² - 2xy, which cancels in float32: a
 frame's score would depend on how many others came with it."""
+
+_NOT_FINITE = "distances to the gallery's frames are not finite: inference failed"
 
 
 class NearestFrames:
@@ -49,16 +53,65 @@ class NearestFrames:
         """
         if not 1 <= k <= len(self):
             raise InputError(f"K = {k}: the gallery holds {len(self)} frame(s), so K must be 1..{len(self)}")
-        if queries.ndim != 2 or queries.shape[1] != self._index.d:
-            raise InputError(f"queries have shape {queries.shape}; this gallery needs (B, {self._index.d})")
-        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        queries = self._checked(queries)
         distances, indices = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         for start in range(0, len(queries), _ROWS):
             rows = slice(start, start + _ROWS)
             distances[rows], indices[rows] = self._index.search(queries[rows], k)
         if (indices < 0).any():  # faiss says -1 where a distance is no number, and -1 is a frame to NumPy
-            raise InputError("distances to the gallery's frames are not finite: inference failed")
+            raise InputError(_NOT_FINITE)
         return distances, indices
+
+    def ranked(
+        self, queries: NDArray[np.float32], frames: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Given frames instead of the nearest ones, in the same form.
+
+        Args:
+            queries: (B, D) float32.
+            frames: (B, K) int64 gallery indices, in any order.
+
+        Returns:
+            Squared L2 distances (B, K) float32 and the indices (B, K) int64, nearest first.
+
+        Raises:
+            InputError: the queries do not suit the gallery, or a distance is not finite.
+        """
+        queries = self._checked(queries)
+        distances = np.empty(frames.shape, np.float32)
+        with np.errstate(over="ignore"):  # refused below, like all that is not finite
+            for b, query in enumerate(queries):
+                distances[b] = np.square(self._index.reconstruct_batch(frames[b]) - query).sum(axis=1)
+        if not np.isfinite(distances).all():
+            raise InputError(_NOT_FINITE)
+        order = np.argsort(distances, axis=1, kind="stable")
+        return np.take_along_axis(distances, order, axis=1), np.take_along_axis(frames, order, axis=1)
+
+    def _checked(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        if queries.ndim != 2 or queries.shape[1] != self._index.d:
+            raise InputError(f"queries have shape {queries.shape}; this gallery needs (B, {self._index.d})")
+        return np.ascontiguousarray(queries, dtype=np.float32)
+
+
+def random_frames(count: int, k: int, *, seed: int, time: float) -> NDArray[np.int64]:
+    """K different gallery frames drawn at random, for comparison with the nearest ones (table 7 of the paper).
+
+    The draw follows from the seed and the frame's time alone, neither from what was scored before nor from the last
+    bits of the features (these change with the batch), so scoring a recording again draws the same frames.
+
+    Args:
+        count: N, frames to draw from.
+        k: K, from 1 to ``count``.
+        seed: another seed, other draws.
+        time: seconds; of the frame that is scored.
+
+    Returns:
+        (K,) int64, in the order drawn.
+    """
+    if not 1 <= k <= count:
+        raise InputError(f"K = {k}: the gallery holds {count} frame(s), so K must be 1..{count}")
+    # A text is hashed in full: neighbouring seeds and times draw independently, the same on every machine.
+    return np.array(random.Random(f"{seed} {float(time)!r}").sample(range(count), k), np.int64)
 
 
 def image_score(distances: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from typing import Protocol
 
 from spade_core.errors import InputError
@@ -63,6 +64,31 @@ class ReservoirSampler:
             return index
         slot = self._random.randrange(index + 1)
         return slot if slot < self._capacity else None
+
+
+class BlockSampler:
+    """Whole blocks of footage whose length is known, evenly spread over it: what happens within one stays as it was.
+
+    Args:
+        length: frames that will be offered; more are passed over.
+        capacity: frames to keep at most. Where they are enough for all, all are one block.
+        block: frames of a block, more than ``capacity`` counting as that many.
+    """
+
+    def __init__(self, length: int, capacity: int, block: int) -> None:
+        if length < 1 or capacity < 1 or block < 1:
+            raise InputError(f"length = {length}, capacity = {capacity}, block = {block}: all must be at least 1")
+        self._block = length if length <= capacity else min(block, capacity)
+        blocks = capacity // self._block if length > capacity else 1
+        last = length - self._block
+        self._starts = [round(number * last / max(1, blocks - 1)) for number in range(blocks)]
+        self._offered = 0
+
+    def offer(self) -> int | None:
+        """Number of the block that the next frame belongs to, counted from 0; None to pass it over."""
+        index, self._offered = self._offered, self._offered + 1
+        block = bisect_right(self._starts, index) - 1
+        return block if index < self._starts[block] + self._block else None
 
 
 def evenly_spaced(length: int, most: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from spade_core.regions import mask_regions
+from spade_core.regions import mask_regions, placed
 from stream.engine import Scored
 from stream.messages import Alert, Evidence, FramePacket, Neighbour, Phase, Region
 from stream.overlay import evidence
@@ -74,13 +74,15 @@ class CameraAlerts:
             raise RuntimeError(f"camera {self._camera}: the policy ends an alert whose peak was never seen")
         self.open_alert = None if decision.phase is Phase.END else decision.alert_id
         calibration, score = shown.scored.scene.calibration, shown.scored.score
+        x, y, width, height = shown.scored.scene.preprocess.part(*shown.packet.source_size)
         mask, found = mask_regions(
             score.pixel_scores,
-            size=shown.packet.source_size,
+            size=(width, height),
             threshold=calibration.threshold,
             grow_threshold=calibration.grow_threshold,
             detail=score.detail,
         )
+        mask, found = placed(mask, found, at=(x, y), size=shown.packet.source_size)
         regions = tuple(Region(r.bbox, r.polygon, r.area, r.peak) for r in found)
         strength = score.score / calibration.threshold
         caption = f"{self._camera}  {decision.phase}  {strength:.2f} x threshold"

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from spade_core.motion import MotionMeter
+from spade_core.motion import MEMORY, MotionMeter
+from spade_core.preprocess import Preprocess
 from stream.errors import SourceCorrupt, SourceError, SourceStalled, SourceUnauthorized
 from stream.mailbox import Captured, Mailbox
 from stream.messages import CameraState, Mode
@@ -79,6 +80,7 @@ class Capture:
         recorded_at: Unix seconds of the first frame, for REPLAY.
         mailbox: where sampled frames go.
         report: told of every change of state; called from the thread.
+        preprocess: what scoring images are made with; motion is measured in the part that it scores.
     """
 
     def __init__(
@@ -91,9 +93,12 @@ class Capture:
         endless: bool,
         mailbox: Mailbox,
         report: Callable[[CameraState, str], None],
+        preprocess: Preprocess | None = None,
+        motion_memory: float = MEMORY,
         clocks: Clocks | None = None,
         jitter: random.Random | None = None,
     ) -> None:
+        self._preprocess, self._motion_memory = preprocess, motion_memory
         self._open, self._mode, self._fps, self._recorded_at = open_source, mode, fps, recorded_at
         self._endless = endless
         self._mailbox, self._report, self._clocks = mailbox, report, clocks or Clocks()
@@ -170,7 +175,7 @@ class Capture:
 
     def _pump(self, source: Source) -> None:
         sampler, first_seq, offset = RateSampler(self._fps), self._next_seq, self._offset
-        meter, announced = MotionMeter(), False
+        meter, announced = MotionMeter(self._preprocess, memory=self._motion_memory), False
         for frame, frame_time in self._timed(source):
             self.captured += 1
             self._next_seq, self._offset = first_seq + frame.index + 1, offset + frame.media_time

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from spade_core.errors import GalleryMismatch, GalleryNotFound, InputError, SpadeError, UnknownBackbone
-from stream import __version__, commands
+from stream import __version__, commands, gallery_commands
 from stream.config import DEFAULT_FEED
 from stream.errors import StreamError
 from stream.stopping import StopSignal
@@ -84,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_first_steps(groups)
     _add_pipeline(groups)
     _add_recordings(groups)
+    _add_evaluation(groups)
     _add_integration(groups)
+    _add_galleries(groups)
     return parser
 
 
@@ -140,7 +142,14 @@ def _add_first_steps(groups: Any) -> None:
     enroll.add_argument("--camera", help="only this camera's scene (all)")
     enroll.add_argument("--source", help="footage to use instead of the camera itself: URL, file or folder")
     enroll.add_argument("--start", type=_seconds_from_zero, help="seconds of it to pass over (0)")
-    enroll.add_argument("--seconds", type=_seconds, help="seconds of it to use (all; needed for a live camera)")
+    length = enroll.add_mutually_exclusive_group()
+    length.add_argument("--seconds", type=_seconds, help="seconds of it to use (all; needed for a live camera)")
+    length.add_argument("--minutes", type=_seconds, help="the same in minutes")
+    enroll.add_argument(
+        "--until-covered",
+        action="store_true",
+        help="of a live camera: stop before that, once new footage has added little for two minutes",
+    )
     enroll.add_argument("--capacity", type=_count, help="most gallery frames (gallery.capacity)")
 
 
@@ -193,6 +202,57 @@ def _add_recordings(groups: Any) -> None:
     replay.add_argument("--maps", action="store_true", help="keep every score map as OUT/maps/replay/FRAME.npy")
 
 
+def _add_evaluation(groups: Any) -> None:
+    evaluate = _command(
+        groups,
+        "eval",
+        commands.evaluate,
+        "score a dataset through the live pipeline and write the field's figures",
+        "Enrolls every scene of the dataset from its training clips, scores its test clips, and leaves\n"
+        "OUT/metrics.json, OUT/report.html, OUT/alerts.jsonl and OUT/scores. docs/evaluation.md explains the figures.\n"
+        "With --compare, puts the results of earlier runs side by side instead.",
+    )
+    datasets = "clips, ped1, ped2, shanghaitech, avenue, mvtec"
+    evaluate.add_argument("--dataset", metavar="NAME", help=datasets)
+    evaluate.add_argument("--root", type=Path, metavar="DIR", help="folder that the dataset was unpacked in")
+    evaluate.add_argument("--out", type=Path, metavar="DIR", help="folder to write; an earlier run is replaced")
+    evaluate.add_argument("--scenes", type=_names, default=(), metavar="A,B", help="only these scenes (all)")
+    evaluate.add_argument("--every", type=_count, default=1, metavar="N", help="score every Nth test frame (1)")
+    evaluate.add_argument(
+        "--method", metavar="NAME", help="campus (of video), spade (of images), or anomalib:patchcore"
+    )
+    evaluate.add_argument("--backbone", metavar="NAME", help="feature network (the configuration's default)")
+    evaluate.add_argument("--weights", type=Path, metavar="FILE", help="its weights, where they are your own")
+    evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
+    parameters = evaluate.add_argument_group("parameters of the method (method.* of the configuration)")
+    parameters.add_argument("--size", type=_count, metavar="N", help="side of the scoring image in pixels (256)")
+    parameters.add_argument("--crop", type=_count, metavar="N", help="centre kept of it (none; of images 224)")
+    parameters.add_argument("--k", type=_count, metavar="N", help="nearest normal frames (1; of images 50)")
+    parameters.add_argument("--kappa", type=_count, metavar="N", help="nearest features averaged at a place (1)")
+    parameters.add_argument("--levels", type=_levels, metavar="L", help="pyramid levels, as 1,2,3 (all)")
+    parameters.add_argument("--neighbours", choices=["nearest", "random"], help="which K normal frames (nearest)")
+    parameters.add_argument("--sigma", type=_from_zero, metavar="X", help="Gaussian over the map, pixels (4)")
+    gallery = evaluate.add_argument_group("galleries")
+    gallery.add_argument("--capacity", type=_count, default=5000, metavar="N", help="most frames of a gallery (5000)")
+    gallery.add_argument(
+        "--false-alarms-per-day", type=_rate, metavar="X", help="asked of the threshold (gallery.false_alarms_per_day)"
+    )
+    gallery.add_argument(
+        "--galleries", type=Path, metavar="DIR", help="'galleries' of an earlier run: used again where they match"
+    )
+    evaluate.add_argument("--keep-maps", action="store_true", help="keep every score map: 128 KB a frame")
+    several = evaluate.add_argument_group("several runs")
+    several.add_argument(
+        "--table",
+        choices=["6", "7", "campus", "bank"],
+        help="run all variants of a table, and compare: 6 and 7 of the paper, or what each part of campus is worth",
+    )
+    several.add_argument("--compare", type=Path, nargs="+", metavar="DIR", help="folders of earlier runs")
+    several.add_argument(
+        "--mixed", action="store_true", help="compare runs even where they are not of the same frames"
+    )
+
+
 def _add_integration(groups: Any) -> None:
     alerts = _command(
         groups,
@@ -214,14 +274,68 @@ def _add_integration(groups: Any) -> None:
     status.add_argument("--connect", default=DEFAULT_FEED, metavar="URL", help=f"of the feed ({DEFAULT_FEED})")
     status.add_argument("--json", action="store_true", help="print all there is as JSON")
 
-    gallery = groups.add_parser("gallery", help="look at galleries", description="Look at galleries.")
+
+def _add_galleries(groups: Any) -> None:
+    text = "look at galleries, add frames, go back"
+    gallery = groups.add_parser("gallery", help=text, description=f"{text[:1].upper()}{text[1:]}.")
     actions = gallery.add_subparsers(title="actions", metavar="ACTION", required=True)
-    info = _command(actions, "info", commands.gallery_info, "show what a gallery holds and was made with")
+    info = _command(actions, "info", gallery_commands.info, "show what a gallery holds and was made with")
     info.add_argument("gallery", type=Path, metavar="DIR")
     info.add_argument("--json", action="store_true", help="print it as JSON")
     info.add_argument("--sheet", type=Path, metavar="FILE", help="write a contact sheet of its frames (JPEG or PNG)")
-    verify = _command(actions, "verify", commands.gallery_verify, "read a gallery in full and compare all checksums")
+    verify = _command(actions, "verify", gallery_commands.verify, "read a gallery in full and compare all checksums")
     verify.add_argument("gallery", type=Path, metavar="DIR")
+    versions = _command(
+        actions,
+        "versions",
+        gallery_commands.versions,
+        "list the versions of a gallery; * marks the one in force",
+        "Every enrolment and every 'add' makes a version. Exits 1 if one of them is damaged.",
+    )
+    versions.add_argument("gallery", type=Path, metavar="DIR")
+    versions.add_argument("--json", action="store_true", help="print them as JSON, with their notes")
+    use = _command(
+        actions,
+        "use",
+        gallery_commands.use,
+        "put another version in force: undo, or redo",
+        "Reads all of it first, and refuses one that is damaged.",
+    )
+    use.add_argument("gallery", type=Path, metavar="DIR")
+    use.add_argument("version", metavar="VERSION", help="as 'versions' shows it: v000003, or 3")
+    prune = _command(
+        actions,
+        "prune",
+        gallery_commands.prune_versions,
+        "delete old versions of a gallery",
+        "The one in force stays, and beside it the newest. Stop workers first that run with an older one.",
+    )
+    prune.add_argument("gallery", type=Path, metavar="DIR")
+    prune.add_argument("--keep", type=_count, default=2, metavar="N", help="versions that stay, at least 1 (2)")
+    prune.add_argument("--dry-run", action="store_true", help="only say what would go")
+    _add_adding(actions)
+
+
+def _add_adding(actions: Any) -> None:
+    add = _command(
+        actions,
+        "add",
+        gallery_commands.add,
+        "add frames that you call normal to a gallery, as a new version",
+        "SOURCE is an image, a video file, a folder of images or of clips, or a camera with --seconds. Thresholds\n"
+        "stay as they are. Undo with 'gallery use DIR OLD-VERSION'.",
+    )
+    add.add_argument("gallery", type=Path, metavar="DIR")
+    add.add_argument("source", nargs="+", metavar="SOURCE")
+    add.add_argument("--start", type=_seconds_from_zero, default=0.0, help="seconds of each source to pass over (0)")
+    add.add_argument("--seconds", type=_seconds, help="seconds of each source to add (all)")
+    add.add_argument("--fps", type=_rate, help="frames added per second of video (every frame)")
+    add.add_argument("--folder-fps", type=_rate, default=10.0, help="rate at which image folders were recorded (10)")
+    add.add_argument("--capacity", type=_count, help="most frames of the new version (as the gallery was made for)")
+    add.add_argument(
+        "--weights", type=Path, help="backbone weights, where the gallery was made with a file of your own"
+    )
+    add.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
 
 
 def _set_up_logging(level: str, process: str) -> None:
@@ -253,6 +367,18 @@ def _count(text: str) -> int:
 
 def _sequence(text: str) -> int:
     return int(_number(text, at_least=0, what="a sequence number, 0 or more"))
+
+
+def _from_zero(text: str) -> float:
+    return _number(text, at_least=0.0, what="a number, 0 or more")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _levels(text: str) -> tuple[int, ...]:
+    return tuple(_count(name) for name in _names(text))
 
 
 def _number(text: str, *, at_least: float, what: str) -> float:

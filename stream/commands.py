@@ -8,20 +8,24 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from spade_core.calibration import in_words
 from spade_core.errors import GalleryCorrupt, GalleryMismatch, GalleryNotFound, SpadeError
 from spade_core.gallery import Gallery
 from stream import programs
 from stream.config import CameraSection, Config, load_config
 from stream.errors import ConfigError, LinkLost, StreamError, UsageError
+from stream.gallery_commands import now
 from stream.messages import Alert, Evidence
 from stream.outbox import write_durably
 from stream.progress import progress_bar
-from stream.sources import check_source, describe_source
+from stream.reconnect import ReconnectingSource
+from stream.sources import check_source, describe_source, is_live
+from stream.sources.base import Source
+from stream.sources.window import windowed
 from stream.stopping import StopSignal
 from stream.subscriber import AlertSubscriber, request_status
 
@@ -40,9 +44,15 @@ def demo(arguments: argparse.Namespace, stop: StopSignal) -> int:
 
 def check(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """Says what a configuration amounts to."""
+    from stream.engine import runtime_of
+
     config, problems = _load(arguments.config), []
     made_with = f"backbone {config.backbone.name}, method {config.method.name}"
     print(f"{arguments.config}: {len(config.cameras)} camera(s), {made_with}")
+    try:
+        print(f"  the backbone runs in {runtime_of(config)}")
+    except SpadeError as error:
+        problems.append(f"backbone: {error}")
     for index, camera in enumerate(config.cameras):
         rate = "every frame" if camera.fps is None else f"{camera.fps:g} frames/s"
         print(f"  {camera.id}: {describe_source(camera.source)}, {programs.mode_of(camera)}, {rate}")
@@ -71,41 +81,55 @@ def enroll(arguments: argparse.Namespace, stop: StopSignal) -> int:
     changes = {
         "source": arguments.source,
         "start": arguments.start,
-        "seconds": arguments.seconds,
+        "seconds": arguments.seconds if arguments.minutes is None else 60 * arguments.minutes,
     }
     changes = {name: value for name, value in changes.items() if value is not None}
     use_threads(config.worker.threads)
     extractor = extractor_of(config)
     for camera in (camera.model_copy(update=changes) for camera in cameras):
-        enroll_camera(config, camera, extractor, capacity=arguments.capacity, stop=stop)
+        enroll_camera(
+            config,
+            camera,
+            extractor,
+            capacity=arguments.capacity,
+            stop=stop,
+            until_covered=arguments.until_covered,
+        )
     return 0
 
 
 def enroll_camera(
-    config: Config, camera: CameraSection, extractor: Any, *, capacity: int | None, stop: StopSignal
+    config: Config,
+    camera: CameraSection,
+    extractor: Any,
+    *,
+    capacity: int | None,
+    stop: StopSignal,
+    until_covered: bool = False,
 ) -> Gallery:
     """Makes the gallery of a camera's scene, with a progress bar."""
-    from stream.engine import parameters_of
-    from stream.enroll import EnrollSettings, Progress
+    from stream.engine import alarm_rule_of, parameters_of
+    from stream.enroll import EnrollSettings, Progress, coverage_in_words
     from stream.enroll import enroll as make_gallery
 
     settings = EnrollSettings(
         capacity=capacity or config.gallery.capacity,
         holdout=config.gallery.holdout,
-        exceedance=config.gallery.exceedance,
+        false_alarms_per_day=config.gallery.false_alarms_per_day,
+        rule=alarm_rule_of(config),
         fps=camera.fps,
         seconds=camera.seconds,
+        until_covered=until_covered,
     )
     folder = config.gallery_of(camera.scene_name)
-    source = programs.open_camera(camera)
+    source = _open_to_watch(camera, stop)
     try:
         with progress_bar(f"enroll {camera.scene_name}", unit="frame") as bar:
 
             def on_progress(progress: Progress) -> None:
-                if stop():
-                    raise StreamError("stopped; no gallery was written")
+                _check_stopped(stop)
                 bar.total = progress.expected
-                bar.set_postfix_str(progress.stage, refresh=False)
+                bar.set_postfix_str(progress.in_words, refresh=False)
                 bar.update(progress.frames - bar.n)
 
             gallery = make_gallery(
@@ -114,7 +138,7 @@ def enroll_camera(
                 settings=settings,
                 extractor=extractor,
                 parameters=parameters_of(config),
-                note={"scene": camera.scene_name, "camera": camera.id},
+                note={"made": now(), "scene": camera.scene_name, "camera": camera.id},
                 on_progress=on_progress,
             )
     finally:
@@ -125,7 +149,30 @@ def enroll_camera(
         f"{calibration.threshold:.4g} from {calibration.held_out} held-out frames (median {calibration.median:.4g}, "
         f"highest {calibration.highest:.4g})"
     )
+    for line in (*in_words(calibration), *coverage_in_words(gallery.manifest["note"])):
+        print(f"  {line}")
     return gallery
+
+
+def _open_to_watch(camera: CameraSection, stop: StopSignal) -> Source:
+    """A camera's source; one that is live is opened again where it drops out."""
+    if not is_live(camera.source):
+        return programs.open_camera(camera)
+    whole = camera.model_copy(update={"start": 0.0, "seconds": None})  # the window is over all connections together
+
+    def wait(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            _check_stopped(stop)
+            time.sleep(0.1)
+
+    source = ReconnectingSource(lambda: programs.open_camera(whole), wait=wait)
+    return windowed(source, start=camera.start, seconds=camera.seconds)
+
+
+def _check_stopped(stop: StopSignal) -> None:
+    if stop():
+        raise StreamError("stopped; no gallery was written")
 
 
 def run(arguments: argparse.Namespace, stop: StopSignal) -> int:
@@ -189,6 +236,40 @@ def replay(arguments: argparse.Namespace, stop: StopSignal) -> int:
     return run_replay(options, stopping=stop)
 
 
+def evaluate(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """See ``stream.evaluate``."""
+    if arguments.compare is not None:
+        from stream.evaluate.compare import run_compare
+
+        return run_compare(arguments.compare, out=arguments.out, mixed=arguments.mixed)
+    if missing := [f"--{name}" for name in ("dataset", "root", "out") if getattr(arguments, name) is None]:
+        raise UsageError(f"eval needs {', '.join(missing)} (or --compare DIR ..., for runs that are there already)")
+    from stream.evaluate.options import PARAMETERS, EvalOptions
+    from stream.evaluate.run import run_eval
+    from stream.evaluate.table import run_table
+
+    given = {name: getattr(arguments, name) for name in PARAMETERS}
+    options = EvalOptions(
+        dataset=arguments.dataset,
+        root=arguments.root,
+        out=arguments.out,
+        method=arguments.method,
+        parameters={name: value for name, value in given.items() if value is not None},
+        backbone=arguments.backbone,
+        weights=arguments.weights,
+        device=arguments.device,
+        capacity=arguments.capacity,
+        every=arguments.every,
+        scenes=arguments.scenes,
+        false_alarms_per_day=arguments.false_alarms_per_day,
+        keep_maps=arguments.keep_maps,
+        galleries=arguments.galleries,
+    )
+    if arguments.table is not None:
+        return run_table(options, arguments.table, stopping=stop)
+    return run_eval(options, stopping=stop)
+
+
 def alerts(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """JSON lines of alerts."""
     patience: float | None = time.monotonic() + FEED_WAIT
@@ -224,43 +305,6 @@ def status(arguments: argparse.Namespace, stop: StopSignal) -> int:
     return 0 if watched and all(c["state"] in ("LIVE", "ENDED") for c in answer.get("cameras", {}).values()) else 1
 
 
-def gallery_info(arguments: argparse.Namespace, stop: StopSignal) -> int:
-    """What a gallery holds."""
-    gallery = Gallery(arguments.gallery)
-    info = {
-        "folder": str(arguments.gallery),
-        "version": gallery.version,
-        "frames": len(gallery),
-        "bytes": gallery.size_bytes,
-        "calibration": gallery.calibration.to_json(),
-        "note": gallery.manifest["note"],
-        "fingerprint": gallery.fingerprint,
-    }
-    if arguments.json:
-        print(json.dumps(info, indent=1))
-    else:
-        for name, value in _lines(info):
-            print(f"{name:36} {value}")
-    if arguments.sheet is not None:
-        from stream.sheet import contact_sheet
-
-        write_durably(arguments.sheet, contact_sheet(gallery, arguments.sheet.suffix))
-        print(f"contact sheet: {arguments.sheet}", file=sys.stderr)
-    return 0
-
-
-def gallery_verify(arguments: argparse.Namespace, stop: StopSignal) -> int:
-    """Compares all checksums."""
-    gallery = Gallery(arguments.gallery)
-    with progress_bar("verify", unit="B", total=gallery.size_bytes, scaled=True) as bar:
-        for _, done, _ in gallery.verify():
-            bar.update(done - bar.n)
-    print(
-        f"{arguments.gallery}: {gallery.version} is intact ({len(gallery)} frames, {gallery.size_bytes / 1e6:.0f} MB)"
-    )
-    return 0
-
-
 def _load(path: Path) -> Config:
     return load_config(path, os.environ)
 
@@ -292,7 +336,23 @@ def _gallery_line(config: Config, camera: CameraSection) -> str:
         gallery = _open_gallery(config, camera.scene_name)
     except GalleryNotFound:
         return f"not enrolled yet (spade-stream enroll ... --camera {camera.id})"
-    return f"gallery {gallery.folder}, {gallery.version}, {len(gallery)} frames"
+    return "; ".join(
+        [f"gallery {gallery.folder}, {gallery.version}, {len(gallery)} frames", *_asked_otherwise(config, gallery)]
+    )
+
+
+def _asked_otherwise(config: Config, gallery: Gallery) -> list[str]:
+    """What the gallery's threshold was set for, where the configuration says something else. It works all the same."""
+    calibration = gallery.calibration
+    made_with = {
+        "gallery.false_alarms_per_day": (calibration.false_alarms_per_day, config.gallery.false_alarms_per_day),
+        "alerts.min_duration": (calibration.alarms.min_duration, config.alerts.min_duration),
+    }
+    return [
+        f"its threshold was set for {field} {then:g}, and this configuration says {now:g}; enroll again to set it so"
+        for field, (then, now) in made_with.items()
+        if then != now
+    ]
 
 
 def _open_gallery(config: Config, scene: str) -> Gallery:
@@ -305,11 +365,13 @@ def _open_gallery(config: Config, scene: str) -> Gallery:
     made_with = {
         "backbone.name": gallery.fingerprint.get("backbone"),
         "method.size": gallery.fingerprint.get("preprocessing", {}).get("size"),
+        "method.crop": gallery.fingerprint.get("preprocessing", {}).get("crop"),
         "method.name": gallery.calibration.parameters.get("method"),
     }
     wanted = {
         "backbone.name": config.backbone.name,
         "method.size": config.method.size,
+        "method.crop": config.method.crop,
         "method.name": config.method.name,
     }
     differing = [
@@ -352,11 +414,3 @@ def _print_status(answer: dict[str, Any]) -> None:
             + ("" if age is None else f", age p95 {age * 1000:.0f} ms")
             + f" - {camera['reason']}"
         )
-
-
-def _lines(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _lines(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

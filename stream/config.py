@@ -17,7 +17,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from stream.endpoints import is_loopback, parse_endpoint
 from stream.errors import ConfigError, UsageError
@@ -58,6 +68,35 @@ def _moment(value: object) -> object:
     return datetime(value.year, value.month, value.day) if type(value) is date else value
 
 
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _rising(levels: tuple[int, ...]) -> tuple[int, ...]:
+    if not levels or list(levels) != sorted(set(levels)):
+        raise ValueError(f"levels are {list(levels)}; name at least one, each once, in order")
+    return levels
+
+
+def _useful(channels: tuple[str, ...]) -> tuple[str, ...]:
+    known = [name for name in CHANNELS if name in channels]
+    if list(channels) != known or not set(channels) & {"appearance", "motion"}:
+        raise ValueError(f"some of {', '.join(CHANNELS)}, each once, in this order, appearance or motion among them")
+    return channels
+
+
+CHANNELS: tuple[Literal["appearance", "motion", "persistence"], ...] = ("appearance", "motion", "persistence")
+
+Levels = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=3)], ...],
+    BeforeValidator(_tuple),
+    AfterValidator(_rising),
+]
+Channels = Annotated[
+    tuple[Literal["appearance", "motion", "persistence"], ...],
+    BeforeValidator(_tuple),
+    AfterValidator(_useful),
+]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 LocalPath = Annotated[Path, BeforeValidator(_path)]
 SourceText = Annotated[str, BeforeValidator(_source)]
@@ -73,24 +112,71 @@ class BackboneSection(_Section):
     name: str = "efficientnet_lite0"
     weights: LocalPath | None = None  # None: the packaged or downloaded ImageNet weights
     device: str = "auto"  # auto | cpu | cuda | cuda:N
+    runtime: Literal["auto", "openvino", "torch"] = "auto"  # auto: OpenVINO on a CPU where it is installed, else torch
+
+
+_BELONGS_TO = {
+    "persistence": "campus",
+    "channels": "campus",
+    "motion_memory": "campus",
+    "bank": "campus",
+    "average": "campus",
+    "reach": "campus",
+    "kappa": "spade",
+    "levels": "spade",
+    "neighbours": "spade",
+    "seed": "spade",
+}
+"""Keys of 'method' that one method alone has."""
 
 
 class MethodSection(_Section):
     """The scoring method. K, kappa and sigma default to the paper's values for ShanghaiTech Campus."""
 
     name: Literal["campus", "spade"] = "campus"  # campus: for fixed cameras; spade: faithful to the paper
-    size: int = Field(256, ge=64, le=1024, multiple_of=32)  # side of the scoring image, pixels
-    k: int = Field(1, ge=1, le=1000)  # K: nearest normal frames
-    kappa: int = Field(1, ge=1, le=1000)  # spade only: nearest features averaged at each location
+    size: int = Field(256, ge=64, le=1024, multiple_of=32)  # pixels: a frame is resized to size x size
+    crop: int | None = Field(None, ge=64, le=1024)  # pixels: then its centre, crop x crop, is scored; None: all of it
+    k: int = Field(1, ge=1, le=1_000_000)  # K: nearest normal frames
+    kappa: int = Field(1, ge=1, le=1_000_000)  # spade only: nearest features averaged at each location
     sigma: float = Field(4.0, ge=0, le=50)  # Gaussian that smooths the scores, pixels of the scoring image
+    levels: Levels = (1, 2, 3)  # spade only: levels of the pyramid, 1 = finest
+    neighbours: Literal["nearest", "random"] = "nearest"  # spade only: which K normal frames
+    seed: int = Field(0, ge=0)  # spade only: of random neighbours
     persistence: float = Field(
-        4.0, gt=0, le=600
+        8.0, gt=0, le=600
     )  # campus only: seconds that something must stay to count as left there
+    channels: Channels = CHANNELS  # campus only: what makes the score; fewer of them are for ablations
+    motion_memory: float = Field(0.3, ge=0, le=10)  # campus only: seconds over which motion is averaged along itself
+    bank: int = Field(256, ge=1, le=100_000)  # campus only: normal features kept of each place, chosen by k-center
+    average: Literal[1, 3, 5] = 3  # campus only: cells a side over which features are averaged
+    reach: Literal[0, 1] = 1  # campus only: places beside its own in which a feature may match
+
+    @field_validator("crop")
+    @classmethod
+    def _fits(cls, crop: int | None, info: ValidationInfo) -> int | None:
+        size = info.data.get("size")  # absent where it is wrong itself
+        if crop is not None and size is not None and crop > size:
+            raise ValueError(f"must be at most 'size', which is {size}")
+        return crop
+
+    @field_validator(*_BELONGS_TO)
+    @classmethod
+    def _is_of_this_method(cls, value: object, info: ValidationInfo) -> object:
+        name, key = info.data.get("name"), info.field_name or ""
+        # The default may stand there: it takes nothing from what the file asks for.
+        if name not in (None, _BELONGS_TO[key]) and value != cls.model_fields[key].default:
+            raise ValueError(f"has no effect with 'name: {name}', only with '{_BELONGS_TO[key]}'; remove it")
+        return value
+
+    @property
+    def side(self) -> int:
+        """S: height and width of the scoring image in pixels."""
+        return self.size if self.crop is None else self.crop
 
     def parameters(self) -> dict[str, Any]:
         """Those of the method in use."""
-        common = {"method": self.name, "k": self.k, "sigma": self.sigma}
-        return {**common, "persistence": self.persistence} if self.name == "campus" else {**common, "kappa": self.kappa}
+        own = {key: getattr(self, key) for key, method in _BELONGS_TO.items() if method == self.name}
+        return {"method": self.name, "k": self.k, "sigma": self.sigma, **own}
 
 
 class GallerySection(_Section):
@@ -99,7 +185,7 @@ class GallerySection(_Section):
     folder: LocalPath = Path("galleries")  # the gallery of a scene is FOLDER/SCENE
     capacity: int = Field(5000, ge=1, le=1_000_000)
     holdout: float = Field(0.2, gt=0, lt=1)  # part of the normal footage kept out, to set the threshold
-    exceedance: float = Field(0.001, gt=0, lt=0.1)  # part of normal frames allowed above the threshold
+    false_alarms_per_day: float = Field(1.0, gt=0, le=10_000)  # per camera, asked of the threshold
 
 
 class CameraSection(_Section):
@@ -157,7 +243,7 @@ class WorkerSection(_Section):
 
     threads: int | None = Field(None, ge=1, le=1024)  # None: all cores
     max_batch: int = Field(8, ge=1, le=256)  # cameras scored at once
-    maps: LocalPath | None = None  # folder that gets every score map (float32 .npy); None: none are kept
+    maps: LocalPath | None = None  # folder that gets every score map (float16 .npy); None: none are kept
 
 
 class FeedSection(_Section):

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from spade_core.backbone import load_backbone
+from spade_core.alarms import AlarmRule
+from spade_core.backbone import load_backbone, resolve_device
 from spade_core.calibration import Calibration
 from spade_core.campus import SceneMemory
 from spade_core.errors import GalleryMismatch, SpadeError
 from spade_core.extractor import FeatureExtractor, Features, fingerprint_mismatch
 from spade_core.gallery import Gallery
 from spade_core.methods import FrameScorer, Parameters, frame_scorer, parameters_from
+from spade_core.openvino_runtime import resolve_runtime
 from spade_core.preprocess import Preprocess
 from spade_core.scorer import FrameScore
 from stream.config import Config
@@ -34,6 +36,7 @@ class Scene:
     name: str
     gallery: Gallery
     scorer: FrameScorer
+    preprocess: Preprocess = field(default_factory=Preprocess)  # says which part of a frame its maps show
 
     @property
     def calibration(self) -> Calibration:
@@ -70,13 +73,31 @@ class NotScored:
 
 def extractor_of(config: Config) -> FeatureExtractor:
     """The feature extractor that a configuration asks for. Raises BackboneError where it cannot be built."""
-    backbone = load_backbone(config.backbone.name, weights=config.backbone.weights, device=config.backbone.device)
-    return FeatureExtractor(backbone, Preprocess(config.method.size))
+    asked = config.backbone
+    backbone = load_backbone(asked.name, weights=asked.weights, device=asked.device, runtime=asked.runtime)
+    return FeatureExtractor(backbone, Preprocess(config.method.size, config.method.crop))
+
+
+def runtime_of(config: Config) -> str:
+    """What runs the backbone that a configuration asks for, and where, in words. Loads no weights.
+
+    Raises:
+        BackboneError: the device or the runtime is not there.
+        InputError: there is no such kind of device.
+    """
+    device = resolve_device(config.backbone.device)
+    return f"{resolve_runtime(config.backbone.runtime, device)} on {device}"
 
 
 def parameters_of(config: Config) -> Parameters:
     """The method's parameters in a configuration."""
     return parameters_from(config.method.parameters())
+
+
+def alarm_rule_of(config: Config) -> AlarmRule:
+    """What the configured alert policy asks of scores, as far as it decides on how many alerts start."""
+    # Cooldown and rate cap hold alerts back; a threshold is set as if they did not, so that it errs on the quiet side.
+    return AlarmRule(min_duration=config.alerts.min_duration, quiet=config.alerts.end_after)
 
 
 def open_scene(name: str, folder: Path, *, extractor: FeatureExtractor, parameters: Parameters) -> Scene:
@@ -106,7 +127,7 @@ def open_scene(name: str, folder: Path, *, extractor: FeatureExtractor, paramete
         parameters=parameters,
         device=extractor.backbone.device,
     )
-    return Scene(name, gallery, scorer)
+    return Scene(name, gallery, scorer, extractor.preprocess)
 
 
 class ScoringEngine:
@@ -189,6 +210,6 @@ def _row(features: Features, position: int) -> Features:
 
 
 def use_threads(threads: int | None) -> None:
-    """Sets how many cores torch may use; None leaves all of them."""
+    """Sets how many cores torch may use, and OpenVINO in backbones loaded afterwards; None leaves all of them."""
     if threads is not None:
         torch.set_num_threads(threads)

@@ -6,40 +6,35 @@ and sets the threshold. Frames come through the same sources, sampling and prepr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
+from spade_core.alarms import AlarmRule
 from spade_core.calibration import MIN_HELD_OUT
+from spade_core.coverage import COVERED, Coverage
 from spade_core.errors import CalibrationError
-from spade_core.extractor import FeatureExtractor, Features
-from spade_core.gallery import Gallery, GalleryFrame
+from spade_core.extractor import FeatureExtractor
+from spade_core.gallery import Gallery
 from spade_core.gallery_writer import GalleryWriter
-from spade_core.methods import Parameters, calibrator
+from spade_core.methods import Parameters, calibrator, gallery_arrays, motion_meter
 from spade_core.motion import MotionMeter
-from spade_core.preprocess import scoring_image
-from spade_core.sampling import FrameSampler, ReservoirSampler, UniformSampler
-from stream.capture import RateSampler
+from spade_core.sampling import BlockSampler, FrameSampler, ReservoirSampler, UniformSampler
 from stream.errors import UsageError
-from stream.overlay import encode
+from stream.footage import Sample, batches, features_of, put, sampled
 from stream.sources.base import Source, SourceFrame
 
-BATCH = 8
-"""Frames per forward pass: enough to keep two cores or a small GPU busy."""
+MAX_HELD_OUT = 1500
+"""Held-out frames that are scored: five minutes at 5 fps, taken in blocks from all over the held-out part."""
 
-MAX_HELD_OUT = 600
-"""Held-out frames that are scored, evenly spaced: two minutes at 5 fps say as much about a tail as ten."""
+BLOCK = 30.0
+"""Seconds of such a block: an alert is about what lasts, and frames far apart would not show that."""
 
 HELD_OUT_GAP = 2.0
 """Seconds of continuous footage left out between the two parts: a walker who is in both would make the held-out part
 look better known than new footage is. Never more than a quarter of the held-out part."""
-
-THUMBNAIL_WIDTH = 160  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +43,29 @@ class EnrollSettings:
 
     capacity: int  # most gallery frames
     holdout: float  # part of the footage kept out of the gallery
-    exceedance: float  # part of normal frames allowed above the threshold
+    false_alarms_per_day: float  # per camera; the threshold is set for that
+    rule: AlarmRule  # of the alert policy that the scores will go to
     fps: float | None  # sampling rate; None: every frame
     seconds: float | None  # length of the footage, for sources without an end of their own
+    until_covered: bool = False  # of those: watch no longer than new footage still adds something
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far an enrolment is."""
 
-    stage: str  # "gallery" | "threshold" | "writing"
+    stage: str  # "gallery" | "arranging" | "threshold" | "writing"
     frames: int  # sampled frames so far
     expected: int | None  # sampled frames in all, None = unknown
+    coverage: float | None = None  # 0..1, see ``spade_core.coverage``; None = too early to say
+
+    @property
+    def in_words(self) -> str:
+        """For a progress bar."""
+        if self.coverage is None:
+            return self.stage
+        news = "new footage adds little" if self.coverage >= COVERED else "still learning"
+        return f"{self.stage}, coverage {self.coverage:.0%}, {news}"
 
 
 def enroll(
@@ -77,37 +83,58 @@ def enroll(
     Raises:
         SourceError: the footage cannot be read to its end.
         CalibrationError: it is too short.
-        UsageError: it has no end and ``settings.seconds`` is not given.
+        UsageError: it has no end and ``settings.seconds`` is not given; or it has one, and is to be watched until it is
+            covered.
+        GalleryError: the folder cannot be written, or has not enough room.
     """
-    plan = _plan(source, settings)
+    plan, coverage = _plan(source, settings), Coverage()
     with GalleryWriter(
         folder,
-        capacity=settings.capacity if plan.gallery_frames is None else min(settings.capacity, plan.gallery_frames),
+        capacity=settings.capacity if plan.is_endless else min(settings.capacity, plan.gallery_frames or 1),
+        expected=plan.gallery_frames,
         fingerprint=extractor.fingerprint(),
         pooled=extractor.backbone.pooled_channels,
         levels=extractor.level_shapes,
     ) as writer:
-        parts = _Parts(source, settings.fps, plan)
+        parts = _Parts(source, settings.fps, plan, motion_meter(parameters, extractor.preprocess))
         done = 0
         for done, batch in _counted(parts.gallery()):
-            _fill(writer, batch, plan.sampler(settings.capacity), extractor, source.info.name)
-            on_progress(Progress("gallery", done, plan.expected))
+            _fill(writer, batch, plan, extractor, coverage, source.info.name)
+            if settings.until_covered and coverage.is_lasting:
+                plan.cut_now(parts.watched, settings)
+            on_progress(Progress("gallery", done, plan.expected, coverage.value))
         if len(writer) < parameters.k or parts.gallery_count == 0:
             raise CalibrationError(
                 f"{source.info.name}: {len(writer)} frame(s) for the gallery, K = {parameters.k} are needed"
             )
+        on_progress(Progress("arranging", done, plan.expected))
+        writer.keep(gallery_arrays(writer, parameters=parameters, device=extractor.backbone.device))
         thresholds = calibrator(
             writer, size=extractor.preprocess.side, parameters=parameters, device=extractor.backbone.device
         )
-        thin = UniformSampler(plan.held_out_frames or MAX_HELD_OUT, MAX_HELD_OUT)
+        thin = _blocks(plan, settings.fps or source.info.fps)
         for seen, batch in _counted(parts.held_out()):
-            kept = [sample for sample in batch if thin.offer() is not None]
-            for sample in kept:
-                thresholds.add(_features(extractor, [sample]), motion=sample.motion, time=sample.frame.media_time)
+            for sample in batch:
+                if (block := thin.offer()) is not None:
+                    thresholds.add(
+                        features_of(extractor, [sample]),
+                        motion=sample.motion,
+                        time=sample.frame.media_time,
+                        segment=f"{block}/{sample.frame.segment}",
+                    )
             on_progress(Progress("threshold", done + seen, plan.expected))
-        calibration = thresholds.finish(exceedance=settings.exceedance)
+        calibration = thresholds.finish(false_alarms_per_day=settings.false_alarms_per_day, rule=settings.rule)
         on_progress(Progress("writing", done, plan.expected))
-        return writer.publish(calibration, note={**note, "source": source.info.name, "footage_frames": parts.seen})
+        return writer.publish(
+            calibration,
+            note={
+                **note,
+                "source": source.info.name,
+                "footage_frames": parts.seen,
+                "capacity": settings.capacity,
+                **_noted(coverage),
+            },
+        )
 
 
 @dataclass(slots=True)
@@ -115,30 +142,46 @@ class _Plan:
     """Where the footage is cut in two."""
 
     cut_index: int | None  # frames before this one (counted from the first read) are for the gallery
-    cut_time: float  # s; where no length in frames is known
-    end_time: float | None  # s
+    cut_time: float  # s since the first frame; where no length in frames is known
+    end_time: float | None  # s since the first frame
     gap: float  # s left out after the cut
     expected: int | None  # sampled frames in all
     gallery_frames: int | None  # sampled frames before the cut
     held_out_frames: int | None  # sampled frames after it
-    _sampler: FrameSampler | None = None
+    sampler: FrameSampler  # uniform over a known length, else a reservoir
 
-    def sampler(self, capacity: int) -> FrameSampler:
-        """Uniform over a known length, else a reservoir."""
-        if self._sampler is None:
-            known = self.gallery_frames
-            self._sampler = ReservoirSampler(capacity) if known is None else UniformSampler(known, capacity)
-        return self._sampler
+    @property
+    def is_endless(self) -> bool:
+        """The source has no end of its own."""
+        return self.cut_index is None
+
+    def offer(self) -> int | None:
+        """Slot of the next frame before the cut."""
+        return self.sampler.offer()
+
+    def cut_now(self, seconds: float, settings: EnrollSettings) -> None:
+        """Ends the gallery's part after that many seconds; what is held out keeps its share."""
+        shorter = _endless_plan(seconds / (1 - settings.holdout), settings)
+        self.cut_time, self.end_time, self.gap = shorter.cut_time, shorter.end_time, shorter.gap
+        self.expected, self.held_out_frames = shorter.expected, shorter.held_out_frames
+
+
+def _endless_plan(seconds: float, settings: EnrollSettings) -> _Plan:
+    fps, cut = settings.fps, seconds * (1 - settings.holdout)
+    gap = min(HELD_OUT_GAP, seconds * settings.holdout / 4)
+    parts = (seconds, cut, seconds - cut - gap)
+    expected, gallery, held_out = (None if fps is None else max(1, round(part * fps)) for part in parts)
+    return _Plan(None, cut, seconds, gap, expected, gallery, held_out, ReservoirSampler(settings.capacity))
 
 
 def _plan(source: Source, settings: EnrollSettings) -> _Plan:
     info, keep = source.info, 1 - settings.holdout
     if info.frame_count is None or info.live:
         if settings.seconds is None:
-            raise UsageError(f"{info.name} has no end: say how long to watch it, with --seconds")
-        gap = min(HELD_OUT_GAP, settings.seconds * settings.holdout / 4)
-        expected = None if settings.fps is None else max(1, round(settings.seconds * settings.fps))
-        return _Plan(None, settings.seconds * keep, settings.seconds, gap, expected, None, None)
+            raise UsageError(f"{info.name} has no end: say how long to watch it, with --seconds or --minutes")
+        return _endless_plan(settings.seconds, settings)
+    if settings.until_covered:
+        raise UsageError(f"{info.name} has an end: it is read to that, and --until-covered is for cameras")
     count, rate = info.frame_count, info.fps or settings.fps or 1.0
     cut = round(count * keep)
     whole_clips = [start for start in info.segment_starts if start >= cut and start < count]
@@ -148,47 +191,45 @@ def _plan(source: Source, settings: EnrollSettings) -> _Plan:
         gap = min(HELD_OUT_GAP, (count - cut) / rate / 4)
     share = 1.0 if settings.fps is None else min(1.0, settings.fps / rate)
     gallery, held_out = max(1, round(cut * share)), max(1, round((count - cut) * share))
-    return _Plan(cut, 0.0, None, gap, gallery + held_out, gallery, held_out)
+    sampler = UniformSampler(gallery, settings.capacity)
+    return _Plan(cut, 0.0, None, gap, gallery + held_out, gallery, held_out, sampler)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Sample:
-    """A sampled frame with the motion at it."""
-
-    frame: SourceFrame
-    motion: NDArray[np.float16] | None
+def _blocks(plan: _Plan, fps: float | None) -> BlockSampler:
+    """Which of the held-out frames are scored."""
+    length = plan.held_out_frames or MAX_HELD_OUT  # of unknown footage the first ones
+    return BlockSampler(length, MAX_HELD_OUT, max(1, math.ceil(BLOCK * (fps or 1.0))))
 
 
 class _Parts:
     """The sampled footage in its two parts, read once, in batches."""
 
-    def __init__(self, source: Source, fps: float | None, plan: _Plan) -> None:
-        self._frames = self._sampled(source, fps)
+    def __init__(self, source: Source, fps: float | None, plan: _Plan, meter: MotionMeter) -> None:
         self._plan = plan
-        self._pending: _Sample | None = None
+        self._frames = sampled(self._native(source), fps, meter)
+        self._pending: Sample | None = None
         self.seen = 0  # native frames read
         self.gallery_count = 0
-        self._position = -1
+        self.watched = 0.0  # s from the first of them to the last
 
-    def gallery(self) -> Iterator[list[_Sample]]:
+    def gallery(self) -> Iterator[list[Sample]]:
         """Batches before the cut."""
-        yield from _batches(self._before_cut())
+        yield from batches(self._before_cut())
 
-    def held_out(self) -> Iterator[list[_Sample]]:
+    def held_out(self) -> Iterator[list[Sample]]:
         """Batches after the cut and the gap."""
-        yield from _batches(self._after_gap())
+        yield from batches(self._after_gap())
 
-    def _before_cut(self) -> Iterator[_Sample]:
+    def _before_cut(self) -> Iterator[Sample]:
         plan = self._plan
         for sample in self._frames:
-            time = sample.frame.media_time
-            if self._position >= plan.cut_index if plan.cut_index is not None else time >= plan.cut_time:
+            if self.seen > plan.cut_index if plan.cut_index is not None else self.watched >= plan.cut_time:
                 self._pending = sample
                 return
             self.gallery_count += 1
             yield sample
 
-    def _after_gap(self) -> Iterator[_Sample]:
+    def _after_gap(self) -> Iterator[Sample]:
         if self._pending is None:
             return
         start = self._pending.frame.media_time + self._plan.gap
@@ -198,31 +239,18 @@ class _Parts:
             if sample.frame.media_time >= start:
                 yield sample
 
-    def _sampled(self, source: Source, fps: float | None) -> Iterator[_Sample]:
-        sampler, meter = RateSampler(fps), MotionMeter()
+    def _native(self, source: Source) -> Iterator[SourceFrame]:
         begin: float | None = None
-        for position, frame in enumerate(source.frames()):
+        for frame in source.frames():
             begin = frame.media_time if begin is None else begin
-            if self._plan.end_time is not None and frame.media_time - begin >= self._plan.end_time:
+            self.watched = frame.media_time - begin
+            if self._plan.end_time is not None and self.watched >= self._plan.end_time:
                 return
-            self.seen, self._position = position + 1, position
-            meter.see(frame.image, frame.media_time, frame.segment)
-            if sampler.keep(frame.media_time):
-                yield _Sample(frame, meter.measure())
+            self.seen += 1
+            yield frame
 
 
-def _batches(samples: Iterator[_Sample]) -> Iterator[list[_Sample]]:
-    batch: list[_Sample] = []
-    for sample in samples:
-        batch.append(sample)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _counted(batches: Iterator[list[_Sample]]) -> Iterator[tuple[int, list[_Sample]]]:
+def _counted(batches: Iterator[list[Sample]]) -> Iterator[tuple[int, list[Sample]]]:
     count = 0
     for batch in batches:
         count += len(batch)
@@ -230,31 +258,41 @@ def _counted(batches: Iterator[list[_Sample]]) -> Iterator[tuple[int, list[_Samp
 
 
 def _fill(
-    writer: GalleryWriter, batch: list[_Sample], sampler: FrameSampler, extractor: FeatureExtractor, name: str
+    writer: GalleryWriter, batch: list[Sample], plan: _Plan, extractor: FeatureExtractor, coverage: Coverage, name: str
 ) -> None:
-    chosen = [(slot, sample) for sample in batch if (slot := sampler.offer()) is not None]
-    if not chosen:
+    slots = [plan.offer() for _ in batch]
+    # What is watched live is looked at in full, since how much of it is new decides whether to go on.
+    used = [(slot, sample) for slot, sample in zip(slots, batch, strict=True) if slot is not None or plan.is_endless]
+    if not used:
         return
-    features = _features(extractor, [sample for _, sample in chosen])
+    features = features_of(extractor, [sample for _, sample in used])
     pooled = features.pooled.float().cpu().numpy()
-    levels = [level.float().cpu().numpy() for level in features.levels]
-    for row, (slot, sample) in enumerate(chosen):
-        frame = sample.frame
-        writer.put(
-            slot,
-            pooled=pooled[row],
-            levels=[level[row] for level in levels],
-            frame=GalleryFrame(frame.segment or name, frame.index, frame.media_time),
-            thumbnail=_thumbnail(frame.image),
-            motion=sample.motion,
-        )
+    for row, (slot, sample) in enumerate(used):
+        coverage.see(pooled[row], sample.frame.media_time)
+        if slot is not None:
+            put(writer, slot, sample, features, row, source=name)
 
 
-def _features(extractor: FeatureExtractor, samples: list[_Sample]) -> Features:
-    return extractor.extract(np.stack([scoring_image(s.frame.image, extractor.preprocess) for s in samples]))
+def coverage_in_words(note: Mapping[str, Any]) -> list[str]:
+    """What to tell people of a gallery's coverage, by the note in its manifest; nothing where that is not known."""
+    found = note.get("coverage")
+    if found is None:
+        return []
+    share = f"coverage {found['value']:.0%}"
+    if found["value"] >= COVERED:
+        return [f"ready: {share}, new footage adds little"]
+    latest = f"the last {found['window_seconds']:.0f} s"
+    return [f"watch longer: {share}, {latest} still brought {found['new_frames']} new frames"]
 
 
-def _thumbnail(image: NDArray[np.uint8]) -> bytes:
-    height = max(1, round(image.shape[0] * THUMBNAIL_WIDTH / image.shape[1]))
-    small = cv2.resize(image, (THUMBNAIL_WIDTH, height), interpolation=cv2.INTER_AREA)
-    return encode(".jpg", np.asarray(small, np.uint8))
+def _noted(coverage: Coverage) -> dict[str, Any]:
+    """What the manifest says of coverage; nothing where the footage was too short to say."""
+    if coverage.value is None:
+        return {}
+    found = {
+        "value": round(coverage.value, 3),
+        "new_frames": coverage.new_frames,
+        "window_seconds": round(coverage.window_seconds, 1),
+        "curve": [list(point) for point in coverage.curve],
+    }
+    return {"coverage": found}

@@ -8,6 +8,7 @@
     StreamError                    1
     +-- ConfigError                2  the configuration, with every problem it has
     +-- UsageError                 2  a command-line value that cannot be used
+    +-- DatasetError               2  a dataset is not where or what it was said to be
     +-- SourceError                1  a camera, file or folder
     |   +-- SourceNotFound         2  the file or folder does not exist
     |   +-- SourceUnreachable      1  it exists by name, but nothing answers or it cannot be opened
@@ -53,6 +54,12 @@ class ConfigError(StreamError):
 
 class UsageError(StreamError):
     """A value given on the command line cannot be used."""
+
+    exit_code = 2
+
+
+class DatasetError(StreamError):
+    """A dataset is not there, has another layout than its name says, or labels that do not fit its frames."""
 
     exit_code = 2
 

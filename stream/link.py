@@ -41,7 +41,12 @@ BEAT_INTERVAL = 1.0
 """Seconds between signs of life of a reader."""
 
 SILENCE = 10.0
-"""Seconds without a sign of the peer after which it counts as gone: longer than any batch takes to score."""
+"""Seconds without a sign of the peer after which it counts as gone: longer than any batch of live frames may take."""
+
+REPLAY_SILENCE = 600.0
+"""The same for a replay's reader, s. Faithful SPADE with K = 50 may take a minute for a frame on a CPU, and who connects
+anew in between has its frames scored again and again. It waits for nothing else: a worker that has died is noticed at
+once, by its successor that does not know the reader."""
 
 _CONNECTING = 0.05  # s between attempts to say HELLO
 
@@ -301,7 +306,8 @@ class LinkClient:
                 continue  # damaged on its way: the worker repeats what matters
         if self._flow.credit and self._again:
             self._transmit(self._again.pop(0))
-        if self._monotonic() - self._flow.heard_mono > SILENCE:
+        patience = REPLAY_SILENCE if self._mode is Mode.REPLAY else SILENCE
+        if self._monotonic() - self._flow.heard_mono > patience:
             self._reconnect()
 
     def send_frame(self, packet: FramePacket) -> None:
@@ -310,14 +316,15 @@ class LinkClient:
             self._flow.unscored.append(packet)
         self._transmit(packet)
 
-    def send_state(self, event: StateEvent) -> None:
-        """Reports the camera's state."""
+    def send_state(self, event: StateEvent) -> bool:
+        """Reports the camera's state. False: there was no room for it; report it again."""
         meta = {"camera": self._camera, "state": str(event.state), "reason": event.reason, "at_time": event.at_time}
-        self._say(Kind.STATE, meta)
+        return self._say(Kind.STATE, meta)
 
-    def send_end(self, *, error: str, drops: Mapping[str, int]) -> None:
-        """Says that no more frames will come; :attr:`done` turns true once everything is committed."""
-        self._say(Kind.END, {"camera": self._camera, "error": error, "drops": dict(drops)})
+    def send_end(self, *, error: str, drops: Mapping[str, int]) -> bool:
+        """Says that no more frames will come; :attr:`done` turns true once everything is committed. False: there was no
+        room for it; say it again."""
+        return self._say(Kind.END, {"camera": self._camera, "error": error, "drops": dict(drops)})
 
     @property
     def idle(self) -> bool:
@@ -325,9 +332,13 @@ class LinkClient:
         return not self._again
 
     def _transmit(self, packet: FramePacket) -> None:
-        self._flow.credit, self._flow.in_flight = False, True
-        with suppress(zmq.Again):  # no worker: the frame counts as lost in flight, or is sent again (replay)
+        try:
             self._socket.send_multipart(wire.encode_frame(packet), zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            # There is credit and yet no room: the beats of a long scoring still fill the queue, or the worker is gone.
+            # Were the credit used up, both ends would wait for each other for ever.
+            pass
+        self._flow.credit, self._flow.in_flight = False, True
 
     def _speak(self) -> None:
         now = self._monotonic()
@@ -363,8 +374,9 @@ class LinkClient:
             self._flow.unscored = [packet for packet in self._flow.unscored if packet.seq > scored]
 
     def _count_loss(self) -> None:
-        if self._flow.in_flight and self._mode is Mode.LIVE:
-            self.lost += 1
+        if self._mode is Mode.LIVE:
+            self.lost += self._flow.in_flight + len(self._again)
+            self._again = []
         self._flow.in_flight = False
 
     def _reconnect(self) -> None:
@@ -386,7 +398,7 @@ class LinkClient:
         return socket
 
     def _say(self, kind: Kind, meta: Mapping[str, Any]) -> bool:
-        """False: there is no connection. HELLO and BEAT are repeated, and STATE is sent again after WELCOME."""
+        """False: there is no connection, or no room. HELLO and BEAT are repeated, STATE and END by who says them."""
         try:
             self._socket.send_multipart(wire.encode(kind, meta), zmq.DONTWAIT)
         except zmq.Again:

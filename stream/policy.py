@@ -46,7 +46,7 @@ class PolicySettings:
 
     min_duration: float = 0.6  # s above before an alert starts: longer than a flash, shorter than a run past
     release_ratio: float = (
-        0.8  # of the threshold: an open alert goes on at or above it (or above what is usual, if more)
+        0.8  # of the threshold: an open alert goes on at or above it (or midway from what is usual, if more)
     )
     end_after: float = 2.0  # s below the release level before an alert ends: people pass behind posts and one another
     update_every: float = 5.0  # s between updates while open and above: often enough to follow, seldom enough to read
@@ -288,9 +288,10 @@ class AlertPolicy:
         return (self._end(alert, observation.time),)
 
     def _release_level(self, observation: Observation) -> float:
-        # Where normal frames often come near the threshold, an alert would else never end.
-        floor = max(self.settings.release_ratio * observation.threshold, observation.usual)
-        return min(floor, observation.threshold)
+        # Where normal frames often come near the threshold, an alert would else never end: there it ends below the
+        # middle between what is usual and the threshold, as far from the one as from the other.
+        middle = (observation.usual + observation.threshold) / 2
+        return min(max(self.settings.release_ratio * observation.threshold, middle), observation.threshold)
 
     def _start(self, candidate: _Candidate, observation: Observation) -> Decision:
         self._candidate = None

@@ -81,7 +81,8 @@ def read(config: Config, camera_id: str, *, stopping: Stopping) -> None:
         fps=camera.fps,
         recorded_at=camera.recorded_at_unix,
         endless=is_endless(camera),
-        preprocess=Preprocess(config.method.size),
+        preprocess=Preprocess(config.method.size, config.method.crop),
+        motion_memory=config.method.motion_memory,
     )
     reader = Reader(
         settings,
@@ -102,7 +103,7 @@ def score(config: Config, *, stopping: Stopping) -> None:
         SpadeError: the backbone cannot be built.
     """
     # Here and not above: readers and sinks must not load torch.
-    from stream.engine import ScoringEngine, extractor_of, parameters_of, use_threads
+    from stream.engine import ScoringEngine, extractor_of, parameters_of, runtime_of, use_threads
     from stream.link import LinkServer
     from stream.scorelog import ScoreLog
     from stream.worker import Worker, WorkerSettings
@@ -110,7 +111,9 @@ def score(config: Config, *, stopping: Stopping) -> None:
     use_threads(config.worker.threads)
     scenes = {camera.id: camera.scene_name for camera in config.cameras}
     galleries = {scene: config.gallery_of(scene) for scene in scenes.values()}
-    engine = ScoringEngine(extractor_of(config), parameters_of(config), galleries)
+    extractor = extractor_of(config)
+    log.info("backbone %s runs in %s", extractor.backbone.name, runtime_of(config))
+    engine = ScoringEngine(extractor, parameters_of(config), galleries)
     for scene, failure in engine.failures.items():
         log.error("scene %s cannot be scored: %s", scene, failure)
     if not engine.scenes:
@@ -120,7 +123,7 @@ def score(config: Config, *, stopping: Stopping) -> None:
     settings = WorkerSettings(
         cameras=scenes,
         policy=config.alerts.settings(),
-        size=config.method.size,
+        size=config.method.side,
         max_batch=config.worker.max_batch,
         maps=config.worker.maps,
         status=config.status,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from spade_core.motion import MEMORY
 from spade_core.preprocess import Preprocess, scoring_image
 from stream.capture import Capture
 from stream.endpoints import Endpoint
@@ -40,6 +41,7 @@ class ReaderSettings:
     recorded_at: float  # Unix seconds of the first frame, for replay
     endless: bool  # the source has no end of its own: where it fails it is opened again
     preprocess: Preprocess
+    motion_memory: float = MEMORY  # s, see ``spade_core.motion``
 
 
 class Reader:
@@ -74,6 +76,8 @@ class Reader:
             endless=settings.endless,
             mailbox=self._mailbox,
             report=self._report,
+            preprocess=settings.preprocess,
+            motion_memory=settings.motion_memory,
         )
 
     def run(self) -> None:
@@ -110,16 +114,16 @@ class Reader:
     def _speak(self, link: LinkClient) -> None:
         if not link.connected:
             return
-        if self._told != (self._state, link.welcomes):
-            self._told = (self._state, link.welcomes)
-            link.send_state(self._state)
+        standing = (self._state, link.welcomes)
+        if self._told != standing and link.send_state(standing[0]):
+            self._told = standing
         if link.wants_frame and (captured := self._mailbox.take()):
             self.sent += 1
             link.send_frame(self._packet(captured, link))
         finished = self._capture.finished and self._mailbox.empty and link.idle
         if finished and self._end_told != link.welcomes:
-            self._end_told = link.welcomes
-            link.send_end(error=self._capture.error, drops=self._drops(link))
+            if link.send_end(error=self._capture.error, drops=self._drops(link)):
+                self._end_told = link.welcomes
 
     def _report(self, state: CameraState, reason: str) -> None:
         event = StateEvent(self._settings.camera, state, reason, time.time())

@@ -90,14 +90,17 @@ def method_settings(gallery: Gallery, *, weights: Path | None, device: str) -> d
     Raises:
         GalleryMismatch: it was made by a method that this version does not have.
     """
-    size = gallery.fingerprint["preprocessing"]["size"]
+    preprocessing = gallery.fingerprint["preprocessing"]
+    image = {"size": preprocessing["size"]}
+    if (crop := preprocessing.get("crop")) is not None:
+        image["crop"] = crop
     try:
         parameters = dict(parameters_from(gallery.calibration.parameters).describe())
     except ValueError as error:
         raise GalleryMismatch(f"{gallery.folder}: made by another version of this program: {error}") from None
     name = parameters.pop("method")
     backbone = {"name": gallery.fingerprint["backbone"], "weights": None if weights is None else str(weights.resolve())}
-    return {"backbone": {**backbone, "device": device}, "method": {"name": name, "size": size, **parameters}}
+    return {"backbone": {**backbone, "device": device}, "method": {"name": name, **image, **parameters}}
 
 
 def _settings(options: ReplayOptions, gallery: Gallery, sockets: Path) -> dict[str, Any]:

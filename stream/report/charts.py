@@ -1,6 +1,6 @@
-"""One timeline as inline SVG. Pure; used by ``page``.
+"""Timelines, and curves of one rate against another, as inline SVG. Pure; used by ``page`` and by evaluations.
 
-The chart has no fixed width: x positions are percentages, y positions are pixels, and only the curve lives in a
+A timeline has no fixed width: x positions are percentages, y positions are pixels, and only the curve lives in a
 stretched coordinate system of its own (with strokes that do not stretch). So text keeps its size from a phone to a wall
 display, without a script. Colours come from the page's style by class.
 """
@@ -8,7 +8,8 @@ display, without a script. Colours come from the page's style by class.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
@@ -24,6 +25,10 @@ LABELS = 18  # px from the top to the plot: the labels of true events
 PLOT = 110  # px, height of the plot
 ALERTS = 7  # px, height of an alert bar
 HEIGHT = LABELS + PLOT + 46  # px in all: plot, alert bars with numbers, time axis
+
+CURVES_WIDTH, CURVES_HEIGHT = 360, 300  # of a chart of curves, in its own units: it is scaled as a whole
+CURVES_LEFT, CURVES_BOTTOM = 44, 40  # room for the axes' numbers and names
+CURVES_AIR = 10  # above and to the right
 
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 
@@ -58,6 +63,51 @@ def describe(timeline: Timeline) -> str:
         f"{timeline.name}: {peak}, threshold {number(timeline.threshold)}, "
         f"{count(len(timeline.truth), 'true event')}, {count(len(timeline.alerts), 'alert')}"
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CurveLine:
+    """One curve of a chart. ``x`` and ``y`` are (P,) rates, x never falling."""
+
+    label: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+
+
+def curves_svg(lines: Sequence[CurveLine], *, title: str, x_label: str, y_label: str, x_max: float = 1.0) -> str:
+    """Curves of rates, y from 0 to 1 and x from 0 to ``x_max``, as an ``<svg>`` element.
+
+    The n-th line has the class ``line lN`` (from 0): its colour and dashes are the page's.
+    """
+    left, bottom = CURVES_LEFT, CURVES_HEIGHT - CURVES_BOTTOM
+    width, height = CURVES_WIDTH - left - CURVES_AIR, bottom - CURVES_AIR
+    words = f"{title}: {y_label} against {x_label}; {', '.join(line.label for line in lines)}"
+    parts = [
+        f'<svg class="chart curves" viewBox="0 0 {CURVES_WIDTH} {CURVES_HEIGHT}" role="img" '
+        f'aria-label="{escape(words)}">'
+    ]
+    for step in range(5):
+        x, y = left + width * step / 4, bottom - height * step / 4
+        parts.append(
+            f'<line class="grid" x1="{left}" x2="{left + width}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{CURVES_AIR}" y2="{bottom}"/>'
+            f'<text class="tick" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{step / 4:g}</text>'
+            f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{x_max * step / 4:.3g}</text>'
+        )
+    for position, line in enumerate(lines):
+        points = " ".join(
+            f"{left + width * min(x / x_max, 1.0):.1f},{bottom - height * y:.1f}"
+            for x, y in zip(line.x.tolist(), line.y.tolist(), strict=True)
+        )
+        name = f"<title>{escape(line.label)}</title>"
+        parts.append(f'<polyline class="line l{position}" points="{points}">{name}</polyline>')
+    middle = left + width / 2
+    parts.append(
+        f'<text class="axis" x="{middle}" y="{CURVES_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
+        f'<text class="axis" transform="translate(11 {CURVES_AIR + height / 2}) rotate(-90)" text-anchor="middle">'
+        f"{escape(y_label)}</text></svg>"
+    )
+    return "".join(parts)
 
 
 def decimate(

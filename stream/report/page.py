@@ -51,15 +51,20 @@ def render(report: Report, folder: Path) -> str:
     """The page as text; ``folder`` is where it will lie."""
     sections = (
         _header(report),
-        _tiles(report.summary),
+        tiles(report.summary),
         _timelines(report),
         _events(report.events),
         _alerts(report, folder),
         _notes(report.notes),
     )
+    return document(report.title, sections)
+
+
+def document(title: str, sections: Iterable[str], *, style: str = "") -> str:
+    """A whole page of sections that are HTML already; ``style`` is added to the report's own."""
     body = "\n".join(section for section in sections if section)
     return (
-        f"{_HEAD}<title>{escape(report.title)}</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"{_HEAD}<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
@@ -69,14 +74,15 @@ def _header(report: Report) -> str:
     return f"<header><h1>{escape(report.title)}</h1>{lines}</header>"
 
 
-def _tiles(summary: Iterable[tuple[str, str, str]]) -> str:
-    tiles = "".join(
+def tiles(summary: Iterable[tuple[str, str, str]]) -> str:
+    """The figures that matter most; ``summary`` is (label, value, note) of each."""
+    cells = "".join(
         f'<div class="tile"><dt>{escape(label)}</dt><dd class="value">{escape(value)}</dd>'
         + (f'<dd class="note">{escape(note)}</dd>' if note else "")
         + "</div>"
         for label, value, note in summary
     )
-    return f'<dl class="tiles">{tiles}</dl>' if tiles else ""
+    return f'<dl class="tiles">{cells}</dl>' if cells else ""
 
 
 _LEGEND = """<div class="legend">
@@ -121,7 +127,7 @@ def _events(events: tuple[EventOutcome, ...] | None) -> str:
     required = [event for event in events if event.required]
     found = sum(event.found for event in required)
     rows = "".join(_event_row(event) for event in events)
-    table = _table(
+    table = data_table(
         (("Event", ""), ("Outcome", ""), ("Delay", "number"), ("Where", ""), ("From", "number"), ("To", "number")), rows
     )
     return f'<section><h2>True events <span class="soft">{found} of {len(required)} found</span></h2>{table}</section>'
@@ -192,13 +198,14 @@ def _figure(picture: Path | None, folder: Path, caption: str, alternative: str) 
     content = (
         '<div class="none">no picture kept</div>'
         if picture is None
-        else f'<img src="{_link(picture, folder)}" alt="{escape(alternative)}" loading="lazy" decoding="async">'
+        else f'<img src="{link(picture, folder)}" alt="{escape(alternative)}" loading="lazy" decoding="async">'
     )
     return f"<figure>{content}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def _link(picture: Path, folder: Path) -> str:
-    """A relative URL. Quoting also takes the colon away that would make a file name a scheme."""
+def link(picture: Path, folder: Path) -> str:
+    """The URL of a picture, relative to the page's folder. Quoting also takes the colon away that would make a file
+    name a scheme."""
     relative = os.path.relpath(picture, folder.absolute()) if picture.is_absolute() else picture
     return quote(os.fsencode(Path(relative).as_posix()))
 
@@ -235,11 +242,11 @@ def _phases(phases: tuple[Alert, ...]) -> str:
         f'<td class="number">{number(a.score)}</td></tr>'
         for a in phases
     )
-    table = _table((("Phase", ""), ("Frame shown", ""), ("No.", "number"), ("Score", "number")), rows)
+    table = data_table((("Phase", ""), ("Frame shown", ""), ("No.", "number"), ("Score", "number")), rows)
     return f"<details><summary>{count(len(phases), 'message')} of this alert</summary>{table}</details>"
 
 
-def _table(columns: Iterable[tuple[str, str]], rows: str) -> str:
+def data_table(columns: Iterable[tuple[str, str]], rows: str) -> str:
     """A table that scrolls sideways where the window is too narrow; ``columns`` are (heading, class)."""
     heads = "".join(f'<th scope="col" class="{kind}">{heading}</th>' for heading, kind in columns)
     return f'<div class="scroll" tabindex="0"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'

@@ -33,7 +33,7 @@ URL_SCHEMES = ("rtsp", "rtsps", "http", "https")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")
 _FORMS = (
     "use rtsp://, rtsps://, http:// or https://, a webcam's number, campus:, a video file, "
-    "a folder of images, or a folder of clips"
+    "an image, a folder of images, or a folder of clips"
 )
 
 
@@ -55,8 +55,8 @@ def open_source(spec: str, *, folder_fps: float = 10.0, open_timeout: float = 5.
 
     Args:
         spec: ``rtsp://``, ``rtsps://``, ``http://`` or ``https://`` address; the number of a webcam; ``campus:`` with
-            an optional query (the synthetic scene); a video file; a folder of images; a folder of clip folders; a
-            folder of video files. A file or folder whose name is a number is written ``./7``.
+            an optional query (the synthetic scene); a video file; an image; a folder of images; a folder of clip
+            folders; a folder of video files. A file or folder whose name is a number is written ``./7``.
         folder_fps: frames per second of images in folders, which carry no time.
         open_timeout: seconds to wait for a camera to answer.
         read_timeout: seconds to wait for a camera's next frame.
@@ -168,6 +168,10 @@ def _open_path(path: Path, folder_fps: float) -> Source:
         return open_folder(path, fps=folder_fps)
     if not path.is_file():
         raise SourceUnreachable(f"{path}: is neither a file nor a folder; {_FORMS}")
+    from stream.sources.folder import is_image, open_image
+
+    if is_image(path):
+        return open_image(path, fps=folder_fps)
     from stream.sources.video import VideoSource
 
     return VideoSource(path)

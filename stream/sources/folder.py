@@ -1,4 +1,6 @@
-"""Folders of images, of clip folders and of video files: how recorded datasets come. Used through ``open_source``."""
+"""Folders of images, of clip folders and of video files: how recorded datasets come; and single images. Used through
+``open_source``.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +61,16 @@ def open_folder(path: Path, *, fps: float) -> Source:
     if videos:
         return VideoFolderSource(path, videos)
     return FolderSource(path, [Clip("", images)] if images else clips, fps=fps)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file of this name is taken for an image."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def open_image(path: Path, *, fps: float) -> Source:
+    """A single image as a source of one frame. Raises as :class:`FolderSource`."""
+    return FolderSource(path, [Clip("", (path,))], fps=fps)
 
 
 def natural_key(path: Path) -> tuple[list[tuple[int, int, str]], str]:

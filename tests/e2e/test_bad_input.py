@@ -156,6 +156,7 @@ def site_with(gallery: Path, film: Path, folder: Path, **sections: Any) -> Path:
     [
         ({"backbone": {"name": "resnet18"}}, ("backbone.name efficientnet_lite0", "says resnet18")),
         ({"method": {"size": 160}}, ("method.size 128", "says 160")),
+        ({"method": {"size": 128, "crop": 96}}, ("method.crop None", "says 96")),
         ({"method": {"size": 128, "name": "spade"}}, ("method.name campus", "says spade")),
     ],
 )

@@ -17,17 +17,22 @@ from .helpers import spade
 ARGUMENTS = {
     "demo": ("--out", "--seed"),
     "check": ("CONFIG",),
-    "enroll": ("CONFIG", "--camera", "--source", "--start", "--seconds", "--capacity"),
+    "enroll": ("CONFIG", "--camera", "--source", "--start", "--seconds", "--minutes", "--until-covered", "--capacity"),
     "run": ("CONFIG",),
     "read": ("CONFIG", "--camera"),
     "score": ("CONFIG",),
     "feed": ("CONFIG",),
     "sink": ("CONFIG", "--name"),
     "replay": ("SOURCE", "--gallery", "--out", "--fps", "--start", "--seconds", "--recorded-at", "--weights", "--maps"),
+    "eval": ("--dataset", "--root", "--out", "--method", "--every", "--galleries", "--table", "--compare"),
     "alerts": ("--connect", "--since", "--name", "--no-follow", "--save"),
     "status": ("--connect", "--json"),
     "gallery info": ("DIR", "--json", "--sheet"),
     "gallery verify": ("DIR",),
+    "gallery versions": ("DIR", "--json"),
+    "gallery use": ("DIR", "VERSION"),
+    "gallery prune": ("DIR", "--keep", "--dry-run"),
+    "gallery add": ("DIR", "SOURCE", "--start", "--seconds", "--fps", "--capacity", "--weights", "--device"),
 }
 
 
@@ -62,6 +67,9 @@ def test_help_of_a_command_names_its_arguments(command: str) -> None:
         ([], "COMMAND"),
         (["watch"], "'watch'"),
         (["enroll"], "CONFIG"),
+        (["enroll", "site.yaml", "--seconds", "60", "--minutes", "1"], "--minutes"),
+        (["gallery", "add", "yard"], "SOURCE"),
+        (["gallery", "prune", "yard", "--keep", "0"], "'0'"),
         (["replay", "clip.mp4", "--gallery", "g"], "--out"),
         (["replay", "clip.mp4", "--gallery", "g", "--out", "o", "--fps", "0"], "'0'"),
         (["alerts", "--since", "-1"], "'-1'"),

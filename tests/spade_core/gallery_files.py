@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from spade_core.alarms import HeldOutAlarms
 from spade_core.calibration import Calibration
 from spade_core.gallery import Gallery, GalleryFrame
 from spade_core.gallery_writer import GalleryWriter
@@ -18,11 +19,20 @@ FINGERPRINT = {"backbone": "none", "size": 32}
 CALIBRATION = Calibration(
     threshold=7.5,
     grow_threshold=4.0,
-    exceedance=0.001,
+    false_alarms_per_day=1.0,
     held_out=40,
     median=2.0,
     highest=6.0,
     parameters={"method": "spade", "k": 1},
+    alarms=HeldOutAlarms(
+        hours=0.5,
+        extrapolated=48.0,
+        min_duration=0.6,
+        quiet=10.0,
+        seen=None,
+        seen_per_day=None,
+        upper_per_day=None,
+    ),
 )
 
 

@@ -30,10 +30,21 @@ def image_score(pooled: NDArray[np.floating], gallery: NDArray[np.floating], k: 
     return sum(distance for _, distance in retrieve(pooled, gallery, k)) / k
 
 
-def concatenated_pyramid(levels: Sequence[NDArray[np.floating]]) -> Array:
-    """F(x, p): (P, C) for levels (C_l, H_l, W_l), finest first."""
-    height, width = levels[0].shape[1:]
-    maps = [bilinear(channel, height, width) for level in levels for channel in level]
+def image_score_of(pooled: NDArray[np.floating], gallery: NDArray[np.floating], frames: Sequence[int]) -> float:
+    """Eq. 2 for one frame against K frames that somebody else chose (table 7: at random)."""
+    return sum(squared_distance(pooled, gallery[index]) for index in frames) / len(frames)
+
+
+def concatenated_pyramid(levels: Sequence[NDArray[np.floating]], chosen: Sequence[int] | None = None) -> Array:
+    """F(x, p): (P, C) for levels (C_l, H_l, W_l), finest first.
+
+    Args:
+        levels: the whole pyramid.
+        chosen: numbers of the levels to use, 1 = finest (table 6); the finest of them gives the locations. None: all.
+    """
+    used = [level for number, level in enumerate(levels, start=1) if chosen is None or number in chosen]
+    height, width = used[0].shape[1:]
+    maps = [bilinear(channel, height, width) for level in used for channel in level]
     return np.array([[plane[y, x] for plane in maps] for y in range(height) for x in range(width)])
 
 

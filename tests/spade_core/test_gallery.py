@@ -18,12 +18,15 @@ from gallery_files import (
     frame_of,
     levels_of,
     motion_of,
+    new_writer,
     pooled_of,
+    put,
     thumbnail_of,
 )
 
-from spade_core.errors import GalleryCorrupt, GalleryMismatch, GalleryNotFound
-from spade_core.gallery import FORMAT, Gallery, manifest_digest
+from spade_core.errors import GalleryCorrupt, GalleryMismatch, GalleryNotFound, InputError
+from spade_core.gallery import Gallery
+from spade_core.gallery_layout import FORMAT, manifest_digest
 
 FOUND_AT_OPENING = ("manifest.json", "frames.json", "calibration.json", "pooled.f32", "motion.f16", "levels.crc")
 FOUND_AT_FIRST_USE = ("level1.f16", "level2.f16")
@@ -223,6 +226,12 @@ def test_a_newer_format_is_refused_and_not_called_damaged(folder: Path):
         Gallery(folder)
 
 
+def test_an_older_format_is_refused_and_not_called_damaged(folder: Path):
+    rewrite_manifest(folder, lambda body: body.update(format=FORMAT - 1))
+    with pytest.raises(GalleryMismatch, match=f"gallery format {FORMAT - 1}, made by an earlier version: enroll"):
+        Gallery(folder)
+
+
 @pytest.mark.parametrize("form", [0, "1", None])
 def test_a_format_that_never_was_is_refused(folder: Path, form: object):
     rewrite_manifest(folder, lambda body: body.update(format=form))
@@ -276,3 +285,94 @@ def test_an_open_gallery_outlives_the_next_version(folder: Path):
     np.testing.assert_array_equal(old.pyramid(3)[0], levels_of(3)[0].astype(np.float16))
     assert old.thumbnail(3) == thumbnail_of(3)
     assert (old.version, Gallery(folder).version) == ("v000001", "v000002")
+
+
+# --- arrays that a method keeps ready
+
+ARRAYS = {
+    "bank": np.arange(24, dtype=np.float16).reshape(2, 3, 4),
+    "normal_motion": np.linspace(0, 1, 5, dtype=np.float32),
+    "rows": np.array([[7, -1]], np.int32),
+}
+
+
+def build_with(folder: Path, arrays: dict[str, np.ndarray]) -> Gallery:
+    with new_writer(folder) as writer:
+        put(writer, 0, 0)
+        assert writer.array("bank") is None  # made from all frames, when they are there
+        writer.keep(arrays)
+        return writer.publish(CALIBRATION, note={})
+
+
+def test_arrays_come_back_memory_mapped_and_read_only(tmp_path: Path):
+    build_with(tmp_path, ARRAYS)
+    gallery = Gallery(tmp_path)
+    for name, expected in ARRAYS.items():
+        array = gallery.array(name)
+        assert isinstance(array, np.memmap)
+        assert array.dtype == expected.dtype
+        np.testing.assert_array_equal(array, expected)
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+    assert gallery.array("bank") is gallery.array("bank")
+    assert gallery.array("others") is None
+    files = files_in_force(tmp_path)
+    assert files["rows.bin"] == b"\x07\0\0\0\xff\xff\xff\xff"
+    assert {name for name, _, _ in gallery.verify()} == set(files) - {"manifest.json"}
+
+
+def test_arrays_of_another_byte_order_or_layout_are_stored_as_the_layout_says(tmp_path: Path):
+    turned = np.arange(6, dtype=">f4").reshape(2, 3).T
+    gallery = build_with(tmp_path, {"turned": turned})
+    np.testing.assert_array_equal(gallery.array("turned"), [[0, 3], [1, 4], [2, 5]])
+    assert gallery.manifest["arrays"] == {"turned": {"dtype": "<f4", "shape": [3, 2]}}
+
+
+@pytest.mark.parametrize("name", ["", "Bank", "7th", "a-b", "../x", "a.b", "thumbnails", "bank\n"])
+def test_names_that_are_no_file_of_their_own_are_refused_and_nothing_is_published(tmp_path: Path, name: str):
+    with pytest.raises(InputError, match="array "):
+        build_with(tmp_path, {name: np.zeros(1, np.float32)})
+    assert {path.name for path in tmp_path.iterdir()} == {".lock"}
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros(2), np.zeros(2, np.int64), np.array(["a"]), np.zeros((2, 0), np.float32)], ids=lambda a: a.dtype
+)
+def test_arrays_of_other_types_and_empty_ones_are_refused(tmp_path: Path, array: np.ndarray):
+    with pytest.raises(InputError, match="float16, float32 or int32 with at least one value"):
+        build_with(tmp_path, {"bank": array})
+
+
+def test_a_damaged_array_is_found_when_it_is_first_used_and_by_verify(tmp_path: Path):
+    build_with(tmp_path, ARRAYS)
+    flip(tmp_path / "v000001" / "bank.bin", 3)
+    gallery = Gallery(tmp_path)
+    assert gallery.array("rows") is not None
+    for _ in range(2):  # a second try is refused too
+        with pytest.raises(GalleryCorrupt, match=r"bank\.bin: its checksum"):
+            gallery.array("bank")
+    with pytest.raises(GalleryCorrupt, match=r"bank\.bin"):
+        verify(gallery)
+
+
+def test_an_array_cut_short_is_found_at_opening(tmp_path: Path):
+    build_with(tmp_path, ARRAYS)
+    path = tmp_path / "v000001" / "bank.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(GalleryCorrupt, match=r"bank\.bin"):
+        Gallery(tmp_path)
+
+
+def test_a_gallery_from_before_there_were_arrays_opens_and_has_none(folder: Path):
+    rewrite_manifest(folder, lambda body: body.pop("arrays"))
+    gallery = Gallery(folder)
+    use(gallery)
+    assert gallery.array("bank") is None
+
+
+def test_an_array_whose_shape_does_not_fit_its_file_is_refused(tmp_path: Path):
+    build_with(tmp_path, ARRAYS)
+    shapes = {"rows": {"dtype": "<i4", "shape": [5]}}
+    rewrite_manifest(tmp_path, lambda body: body.update(arrays=shapes))
+    with pytest.raises(GalleryCorrupt, match=r"rows\.bin: does not fit the manifest"):
+        Gallery(tmp_path).array("rows")

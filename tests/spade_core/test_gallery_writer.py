@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ from gallery_files import (
 )
 
 from spade_core import gallery_writer
-from spade_core.errors import GalleryError, GalleryNotFound, InputError
+from spade_core.errors import GalleryCorrupt, GalleryError, GalleryNotFound, InputError
 from spade_core.gallery import Gallery
 from spade_core.gallery_writer import GalleryWriter
 from spade_core.motion import GRID
@@ -243,14 +244,14 @@ def test_a_full_disk_leaves_the_old_version_in_force_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ):
     build(tmp_path)
-    write = gallery_writer._write
+    write = gallery_writer.write_file
 
     def full(path: Path, data: bytes) -> None:
         if path.name == name:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(path, data)
 
-    monkeypatch.setattr(gallery_writer, "_write", full)
+    monkeypatch.setattr(gallery_writer, "write_file", full)
     with pytest.raises(GalleryError, match="could not be written: No space left on device"):
         build(tmp_path, range(2))
     assert visible(tmp_path) == {"CURRENT", "v000001"}
@@ -388,3 +389,113 @@ def test_a_new_writer_without_levels_still_has_pooled_features(tmp_path: Path):
     with GalleryWriter(tmp_path, capacity=1, fingerprint=FINGERPRINT, pooled=POOLED, levels=[]) as writer:
         writer.put(0, pooled=pooled_of(0), levels=[], frame=frame_of(0), thumbnail=thumbnail_of(0))
         assert writer.publish(CALIBRATION, note={}).pyramid(0) == ()
+
+
+# --- room on the disk
+
+
+def free(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    usage = shutil.disk_usage("/")._replace(free=size)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+
+
+FRAME_BYTES = 4 * POOLED + 2 * GRID * GRID + 2 * (3 * 7 * 5 + 4 * 3 * 3)
+
+
+def test_a_gallery_that_does_not_fit_on_the_disk_is_refused_before_it_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    needed = 1000 * FRAME_BYTES + gallery_writer.ROOM_TO_LEAVE
+    with monkeypatch.context() as patch:
+        free(patch, needed - 1)
+        words = r"1000 frames of 0\.01 MB need 0\.08 GB, but only 0\.08 GB are free.*gallery prune.*lower the capacity"
+        with pytest.raises(GalleryError, match=words):
+            new_writer(tmp_path, capacity=1000)
+        assert visible(tmp_path) == set()
+        free(patch, needed)
+        new_writer(tmp_path, capacity=1000).abandon()
+    assert build(tmp_path).version == "v000001"
+
+
+def test_room_is_asked_only_for_the_frames_that_are_expected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    free(monkeypatch, 10 * FRAME_BYTES + gallery_writer.ROOM_TO_LEAVE)
+    options = {"fingerprint": FINGERPRINT, "pooled": POOLED, "levels": LEVELS}
+    GalleryWriter(tmp_path, capacity=1000, expected=10, **options).abandon()
+    GalleryWriter(tmp_path, capacity=10, expected=1000, **options).abandon()
+    with pytest.raises(GalleryError, match="11 frames"):
+        GalleryWriter(tmp_path, capacity=1000, expected=11, **options)
+
+
+def test_room_is_taken_before_it_is_written_to_and_a_disk_that_fills_up_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    build(tmp_path)
+    taken: list[tuple[int, int]] = []
+
+    def take(descriptor: int, offset: int, size: int) -> None:
+        if offset > 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        taken.append((offset, size))
+
+    monkeypatch.setattr(os, "posix_fallocate", take)
+    with new_writer(tmp_path, capacity=100) as writer:
+        for slot in range(64):
+            put(writer, slot, slot % 7)
+            assert len(taken) == 4  # pooled, motion and two levels, once for 64 frames
+        with pytest.raises(GalleryError, match="no room for frame 64: No space left on device"):
+            put(writer, 64, 0)
+        assert len(writer) == 64
+    assert sum(size for _, size in taken) == 64 * FRAME_BYTES
+    assert visible(tmp_path) == {"CURRENT", "v000001"}
+    assert numbers_in(Gallery(tmp_path)) == [0, 1, 2, 3]
+
+
+def test_filled_slots_have_their_room_on_the_disk(tmp_path: Path):
+    with new_writer(tmp_path, capacity=1000) as writer:
+        put(writer, 0, 0)
+        [building] = tmp_path.glob(".building-*")
+        status = (building / "motion.f16").stat()
+        assert status.st_size == 1000 * 2 * GRID * GRID
+        assert status.st_blocks * 512 >= 64 * 2 * GRID * GRID
+
+
+# --- taking over another version's frames
+
+
+def test_frames_of_another_version_are_taken_over_whole(tmp_path: Path):
+    old = build(tmp_path, range(5))
+    with new_writer(tmp_path) as writer:
+        writer.take_over(old)
+        put(writer, 5, 9)
+        gallery = writer.publish(old.calibration, note={})
+    assert (gallery.version, numbers_in(gallery)) == ("v000002", [0, 1, 2, 3, 4, 9])
+    list(gallery.verify())
+    assert numbers_in(Gallery(tmp_path, "v000001")) == [0, 1, 2, 3, 4]
+
+
+def test_damage_is_not_taken_over(tmp_path: Path):
+    old = build(tmp_path)
+    with (tmp_path / "v000001" / "level1.f16").open("r+b") as file:
+        file.seek(2 * 3 * 7 * 5 * 2)
+        file.write(b"\x12\x34")
+    with new_writer(tmp_path) as writer, pytest.raises(GalleryCorrupt, match="features of frame 2 were altered"):
+        writer.take_over(old)
+    assert visible(tmp_path) == {"CURRENT", "v000001"}
+
+
+def test_frames_of_other_shapes_and_too_many_are_not_taken_over(tmp_path: Path):
+    old = build(tmp_path / "old")
+    others = [
+        (8, POOLED + 1, LEVELS, "other shapes"),
+        (8, POOLED, LEVELS[:1], "other shapes"),
+        (3, POOLED, LEVELS, "3 slots"),
+    ]
+    for capacity, pooled, levels, words in others:
+        with (
+            GalleryWriter(
+                tmp_path / "new", capacity=capacity, fingerprint=FINGERPRINT, pooled=pooled, levels=levels
+            ) as writer,
+            pytest.raises(InputError, match=words),
+        ):
+            writer.take_over(old)
+        assert len(writer) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from spade_core.alarms import AlarmRule
 from spade_core.calibration import Calibration
 from spade_core.campus import CampusParameters
 from spade_core.errors import CalibrationError
 from spade_core.extractor import Features
 from spade_core.methods import Parameters, calibrator, frame_scorer, parameters_from
 from spade_core.motion import GRID
+from spade_core.retrieval import random_frames
 from spade_core.scorer import SpadeParameters
 
 SIZE, CPU = 16, torch.device("cpu")
@@ -37,6 +40,9 @@ class Normal:
     def motion(self) -> NDArray[np.float16]:
         return np.zeros((len(self.brightness), GRID, GRID), np.float16)
 
+    def array(self, name: str) -> None:
+        return None
+
     def pyramid(self, index: int) -> tuple[NDArray[np.float16], ...]:
         return tuple(np.full((1, side, side), self.brightness[index], np.float16) for side in (8, 4, 2))
 
@@ -50,16 +56,45 @@ def a_frame(brightness: float) -> Features:
 def calibrated(parameters: Parameters, brightness: list[float]) -> Calibration:
     thresholds = calibrator(Normal(), size=SIZE, parameters=parameters, device=CPU)
     for number, value in enumerate(brightness):
-        thresholds.add(a_frame(value), motion=None, time=number / 10)
-    return thresholds.finish(exceedance=0.01)
+        thresholds.add(a_frame(value), motion=None, time=number / 10, segment="")
+    return thresholds.finish(false_alarms_per_day=1.0, rule=AlarmRule(min_duration=0.6, quiet=2.0))
 
 
 HELD_OUT = [1 + number / 100 for number in range(30)]
 
 
-@BOTH
-def test_parameters_survive_their_description(parameters: Parameters):
-    assert parameters_from(parameters.describe()) == parameters
+@pytest.mark.parametrize(
+    "parameters",
+    [SpadeParameters(), SpadeParameters(levels=(2, 3), neighbours="random", seed=7), CampusParameters()],
+    ids=str,
+)
+def test_parameters_survive_their_description_as_json(parameters: Parameters):
+    assert parameters_from(json.loads(json.dumps(parameters.describe()))) == parameters
+
+
+def test_a_description_is_what_json_makes_of_it():
+    # A gallery's parameters are compared with the description of what runs.
+    described = dict(SpadeParameters(levels=(2, 3)).describe())
+    assert json.loads(json.dumps(described)) == described
+
+
+def test_levels_that_are_no_list_are_refused():
+    with pytest.raises(ValueError, match=r"method spade: .*not iterable"):
+        parameters_from({"method": "spade", "levels": 3})
+
+
+def test_random_neighbours_follow_from_the_time_of_the_frame():
+    normal = Normal(tuple(float(number) for number in range(40)))
+    parameters = SpadeParameters(k=2, neighbours="random")
+    calibration = calibrated(SpadeParameters(sigma=0.0), HELD_OUT)
+    scorer = frame_scorer(normal, calibration, size=SIZE, parameters=parameters, device=CPU)
+
+    def neighbours(time: float) -> set[int]:
+        score = scorer.score_frame(a_frame(1.0), motion=None, time=time, memory=scorer.new_memory())
+        return {index for index, _ in score.neighbours}
+
+    assert neighbours(0.2) == set(random_frames(40, 2, seed=0, time=0.2)) == neighbours(0.2)
+    assert neighbours(0.4) == set(random_frames(40, 2, seed=0, time=0.4)) != neighbours(0.2)
 
 
 def test_the_description_decides_on_the_method():
@@ -123,6 +158,15 @@ def test_frozen_footage_is_refused(parameters: Parameters, brightness: float):
 def test_too_little_footage_is_refused(parameters: Parameters):
     with pytest.raises(CalibrationError, match="19 held-out"):
         calibrated(parameters, HELD_OUT[:19])
+
+
+@BOTH
+def test_frames_of_different_clips_sustain_nothing_together(parameters: Parameters):
+    thresholds = calibrator(Normal(), size=SIZE, parameters=parameters, device=CPU)
+    for number, value in enumerate(HELD_OUT):
+        thresholds.add(a_frame(value), motion=None, time=number / 10, segment=f"clip{number // 3}")
+    with pytest.raises(CalibrationError, match="enroll longer clips"):
+        thresholds.finish(false_alarms_per_day=1.0, rule=AlarmRule(min_duration=0.6, quiet=2.0))
 
 
 @BOTH

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from spade_core.motion import GRID, LEAST_INTERVAL, NOISE_FLOOR, MotionMeter, normal_motion
+from spade_core.motion import (
+    GRID,
+    LEAST_INTERVAL,
+    MEMORY,
+    MOVING,
+    NOISE_FLOOR,
+    NOTHING_MOVES,
+    MotionMeter,
+    usual_speed,
+)
+from spade_core.preprocess import Preprocess
 
 Picture = NDArray[np.uint8]
 
@@ -55,6 +66,22 @@ def test_motion_is_the_displacement(step: int):
 def test_motion_is_measured_in_a_picture_320_pixels_wide():
     wide = textured(640, 480, grain=6.0)
     assert middle(watched(wide, step=6, fps=10.0, frames=3)) == pytest.approx(3.0, rel=0.1)
+
+
+def test_with_a_crop_motion_is_that_of_the_part_that_is_scored():
+    still, cropped, whole = textured(), MotionMeter(Preprocess(256, 128)), MotionMeter()
+    for meter in (cropped, whole):
+        for index in range(3):
+            frame = still.copy()
+            frame[:60] = moved(still, 3 * index)[:60]  # in the quarter that the crop leaves out
+            meter.see(frame, index / 10)
+    inside, everywhere = cropped.measure(), whole.measure()
+    assert inside is not None
+    assert everywhere is not None
+    assert inside.shape == (GRID, GRID)
+    assert everywhere[:14].mean() > 1
+    assert inside[8:].mean() < 0.1
+    assert inside.mean() < everywhere[:14].mean() / 4
 
 
 def test_motion_is_where_something_moves():
@@ -136,29 +163,96 @@ def test_a_flow_beyond_half_precision_is_cut_to_its_range():
     assert (meter.measure() == np.finfo(np.float16).max).all()
 
 
-def ramp(frames: int = 1001) -> NDArray[np.float16]:
-    """Motion 0, 1, 2 ... everywhere: whole numbers that half precision holds exactly."""
-    return np.broadcast_to(np.arange(frames, dtype=np.float16)[:, None, None], (frames, GRID, GRID)).copy()
+def test_what_swings_to_and_fro_counts_less_than_what_goes_on():
+    there, back, on = textured(), MotionMeter(), MotionMeter()
+    for index in range(8):
+        back.see(moved(there, 4 * (index % 2)), index / 10)
+        on.see(moved(there, 4 * index), index / 10)
+    assert middle(on.measure()) == pytest.approx(4.0, rel=0.1)
+    assert middle(back.measure()) < 4.0 / 3
 
 
-def test_normal_motion_is_what_one_frame_in_a_thousand_exceeds_and_the_noise_floor():
-    np.testing.assert_allclose(normal_motion(ramp()), 999 + NOISE_FLOOR, rtol=1e-5)
+def test_motion_comes_and_goes_with_the_memory():
+    meter, shift, felt = MotionMeter(), 0, []
+    for index in range(12):
+        shift += 3 if 4 <= index < 8 else 0
+        meter.see(moved(textured(), shift), index / 10)
+        felt.append(0.0 if index == 0 else middle(meter.measure()))
+    kept = math.exp(-0.1 / MEMORY)
+    assert felt[4] == pytest.approx(3 * (1 - kept), rel=0.15)
+    assert felt[7] == pytest.approx(3 * (1 - kept**4), rel=0.1)
+    assert felt[11] == pytest.approx(felt[7] * kept**4, rel=0.3)
+
+
+def block_at(column: int, *, width: int = 40) -> Picture:
+    """A textured block on ground of another texture."""
+    picture = textured()[::-1, ::-1].copy()
+    picture[90:150, column : column + width] = textured()[90:150, :width]
+    return picture
+
+
+def test_the_average_goes_along_with_what_moves():
+    meter = MotionMeter()
+    for index in range(10):
+        meter.see(block_at(20 + 12 * index), index / 10)
+    motion = meter.measure()
+    assert motion is not None
+    row = motion[26:38].mean(axis=0).astype(np.float64)
+    cell = 320 / GRID
+    block = (20 + 12 * 9 + 20) / cell
+    assert abs(float(np.argmax(row)) - block) < 5
+    assert row[int(block)] > 4
+    assert row[int((20 + 12 * 4) / cell)] < row[int(block)] / 4  # where the block was half a second ago
+
+
+def test_motion_does_not_depend_on_how_often_it_is_asked_for():
+    often, seldom = MotionMeter(), MotionMeter()
+    for index in range(12):
+        for meter in (often, seldom):
+            meter.see(moved(textured(), 2 * index), index / 20)
+        often.measure()
+    np.testing.assert_array_equal(often.measure(), seldom.measure())
+
+
+def maps_of(*speeds: float) -> NDArray[np.float16]:
+    """Frames with that motion everywhere."""
+    return np.stack([np.full((GRID, GRID), speed, np.float16) for speed in speeds])
+
+
+def test_the_usual_speed_is_the_mean_of_what_moves():
+    np.testing.assert_allclose(usual_speed(maps_of(0, 0, 2, 4, MOVING / 2)), 3 + NOISE_FLOOR, rtol=1e-5)
 
 
 def test_frames_whose_motion_is_not_known_are_passed_over():
-    maps = np.concatenate([np.full((50, GRID, GRID), np.nan, np.float16), ramp(), np.full((9, GRID, GRID), np.nan)])
-    np.testing.assert_allclose(normal_motion(maps), 999 + NOISE_FLOOR, rtol=1e-5)
+    maps = np.concatenate([np.full((50, GRID, GRID), np.nan, np.float16), maps_of(2, 4), maps_of(np.nan)])
+    np.testing.assert_allclose(usual_speed(maps), 3 + NOISE_FLOOR, rtol=1e-5)
 
 
-def test_without_any_known_motion_the_noise_floor_remains():
-    np.testing.assert_array_equal(normal_motion(np.full((3, GRID, GRID), np.nan, np.float16)), NOISE_FLOOR)
+@pytest.mark.parametrize("speed", [np.nan, 0.0, MOVING], ids=["unknown", "none", "noise"])
+def test_where_nothing_ever_moved_a_walker_is_usual(speed: float):
+    np.testing.assert_array_equal(usual_speed(maps_of(speed, speed)), NOTHING_MOVES)
 
 
-def test_normal_motion_reaches_one_cell_further():
-    maps = np.zeros((2, GRID, GRID), np.float32)
-    maps[:, 20, 30] = 5
-    maps[:, 0, 0] = 7
-    expected = np.full((GRID, GRID), NOISE_FLOOR, np.float32)
-    expected[19:22, 29:32] += 5
-    expected[:2, :2] += 7
-    np.testing.assert_allclose(normal_motion(maps), expected, rtol=1e-6)
+def test_the_usual_speed_changes_over_the_picture_and_reaches_where_nothing_moved():
+    maps = np.zeros((100, GRID, GRID), np.float32)
+    maps[::2, 32:, :24] = 4.0
+    maps[::2, 32:, 40:] = 1.0
+    usual = usual_speed(maps) - NOISE_FLOOR
+    assert usual[50, 2] == pytest.approx(4.0, rel=0.01)
+    assert usual[50, 61] == pytest.approx(1.0, rel=0.01)
+    assert 1.2 < usual[50, 31] < 3.8
+    assert usual[27, 2] == pytest.approx(4.0, rel=0.02)  # five cells above anything that moved
+    assert usual[0, 2] == pytest.approx(2.5, rel=0.2)  # far from it, the scene's own mean
+
+
+def test_what_moves_often_counts_more_than_what_moves_seldom():
+    maps = np.zeros((100, GRID, GRID), np.float32)
+    maps[:90] = 2.0
+    maps[90:, 20:44, 20:44] = 12.0  # one frame in ten
+    usual = usual_speed(maps) - NOISE_FLOOR
+    assert usual[32, 32] == pytest.approx((90 * 2 + 10 * 12) / 100, rel=0.15)
+
+
+def test_thousands_of_maps_are_read_in_blocks():
+    maps = np.concatenate([maps_of(1.0)] * 300 + [maps_of(3.0)] * 300)
+    np.testing.assert_allclose(usual_speed(maps), 2 + NOISE_FLOOR, rtol=1e-4)

@@ -102,6 +102,26 @@ def test_the_side_is_what_remains_after_the_crop():
     assert Preprocess(size=256, crop=224).side == 224
 
 
+def test_without_a_crop_all_of_a_frame_is_scored():
+    assert Preprocess(size=64).part(640, 361) == (0, 0, 640, 361)
+
+
+def test_the_part_of_a_frame_that_a_crop_scores_by_hand():
+    # 224 of 256 leaves a sixteenth of the frame on each side.
+    assert Preprocess(size=256, crop=224).part(640, 320) == (40, 20, 560, 280)
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (640, 360), (97, 53), (7, 1)])
+@pytest.mark.parametrize(("size", "crop"), [(64, 32), (64, 33), (256, 224), (256, 255)])
+def test_the_part_of_a_frame_lies_in_it_and_is_what_the_crop_shows(width: int, height: int, size: int, crop: int):
+    x, y, w, h = Preprocess(size=size, crop=crop).part(width, height)
+    assert 0 <= x < x + w <= width
+    assert 0 <= y < y + h <= height
+    start = (size - crop) // 2
+    assert x / width == pytest.approx(start / size, abs=0.51 / width)
+    assert (x + w) / width == pytest.approx((start + crop) / size, abs=max(0.51, 1 - w) / width) or w == 1
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from spade_core.regions import MaskedRegion, mask_regions
+from spade_core.regions import MaskedRegion, mask_regions, placed
 
 Map = NDArray[np.float32]
 
@@ -294,3 +294,20 @@ def test_a_score_just_below_the_threshold_masks_nothing():
     scores = flat(16, 16)
     scores[5, 9] = np.nextafter(np.float32(8), np.float32(0))
     assert regions_of(scores, size=(48, 48), threshold=8, grow=8)[1] == ()
+
+
+def test_a_part_is_placed_in_the_whole_frame_by_hand():
+    mask = np.array([[255, 0, 0], [255, 255, 0]], np.uint8)
+    region = MaskedRegion(bbox=(0, 0, 2, 2), polygon=((0, 0), (0, 1), (1, 1)), area=3, peak=7.0)
+    whole, (moved,) = placed(mask, [region], at=(2, 1), size=(6, 4))
+    assert whole.tolist() == [[0] * 6, [0, 0, 255, 0, 0, 0], [0, 0, 255, 255, 0, 0], [0] * 6]
+    assert moved == MaskedRegion(bbox=(2, 1, 2, 2), polygon=((2, 1), (2, 2), (3, 2)), area=3, peak=7.0)
+
+
+def test_a_part_that_is_the_whole_frame_stays_as_it_is():
+    scores = flat(20, 30)
+    scores[5:9, 3:12] = 9
+    mask, regions = regions_of(scores)
+    whole, moved = placed(mask, regions, at=(0, 0), size=(30, 20))
+    np.testing.assert_array_equal(whole, mask)
+    assert moved == regions

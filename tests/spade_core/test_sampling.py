@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from spade_core.errors import InputError
-from spade_core.sampling import FrameSampler, ReservoirSampler, UniformSampler, evenly_spaced
+from spade_core.sampling import BlockSampler, FrameSampler, ReservoirSampler, UniformSampler, evenly_spaced
 
 SIZES = [(length, capacity) for length in range(1, 41) for capacity in range(1, 41)]
 
@@ -103,3 +103,34 @@ def test_reservoir_refuses_no_room():
 )
 def test_evenly_spaced_indices_hold_the_first_and_the_last(length: int, most: int, expected: list[int]) -> None:
     assert evenly_spaced(length, most) == expected
+
+
+def test_blocks_by_hand():
+    assert offered(BlockSampler(10, 6, 3), 11) == [0, 0, 0, None, None, None, None, 1, 1, 1, None]
+
+
+@pytest.mark.parametrize(("length", "capacity"), [(3, 3), (3, 5)])
+def test_short_footage_is_one_block(length: int, capacity: int):
+    assert offered(BlockSampler(length, capacity, 2), length + 1) == [0] * length + [None]
+
+
+def test_a_block_longer_than_what_may_be_kept_is_cut():
+    assert offered(BlockSampler(10, 4, 7), 10) == [0] * 4 + [None] * 6
+
+
+def test_blocks_are_whole_apart_and_never_too_many():
+    for length, capacity in SIZES:
+        if length <= capacity:
+            continue
+        for block in (1, 2, 5):
+            blocks = Counter(
+                slot for slot in offered(BlockSampler(length, capacity, block), length) if slot is not None
+            )
+            assert set(blocks.values()) == {min(block, capacity)}, (length, capacity, block)
+            assert capacity - min(block, capacity) < sum(blocks.values()) <= capacity, (length, capacity, block)
+
+
+@pytest.mark.parametrize(("length", "capacity", "block"), [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
+def test_blocks_of_nothing_are_refused(length: int, capacity: int, block: int):
+    with pytest.raises(InputError, match="at least 1"):
+        BlockSampler(length, capacity, block)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import gallery_files
 import literal
@@ -17,6 +18,7 @@ from spade_core.errors import GalleryCorrupt, InputError
 from spade_core.extractor import Features
 from spade_core.gallery import Gallery
 from spade_core.motion import GRID
+from spade_core.retrieval import random_frames
 from spade_core.scorer import SpadeParameters, SpadeScorer, smooth
 
 SHAPES = ((3, 9, 7), (2, 5, 4), (4, 3, 1))
@@ -84,6 +86,66 @@ def test_scores_agree_with_the_paper_taken_literally(normal: Normal, k: int, kap
     assert fast.score == pytest.approx(pixels.max(), rel=2e-5)
 
 
+LEVELS = [(1,), (2,), (3,), (1, 2), (1, 3), (2, 3), (1, 2, 3)]
+
+
+@pytest.mark.parametrize("neighbours", ["nearest", "random"])
+@pytest.mark.parametrize("levels", LEVELS, ids=str)
+def test_any_choice_of_levels_and_neighbours_agrees_with_the_literal_one(
+    normal: Normal, levels: tuple[int, ...], neighbours: Literal["nearest", "random"]
+):
+    frame = features_of(1)
+    parameters = SpadeParameters(k=3, kappa=2, sigma=0, levels=levels, neighbours=neighbours, seed=4)
+
+    (fast,) = SpadeScorer(normal, size=SIZE, parameters=parameters).score(frame, times=[2.5])
+
+    pooled = frame.pooled[0].numpy()
+    drawn = list(random_frames(5, 3, seed=4, time=2.5))
+    frames = [i for i, _ in literal.retrieve(pooled, normal.pooled, 3)] if neighbours == "nearest" else drawn
+    query = literal.concatenated_pyramid([level[0].numpy() for level in frame.levels], levels)
+    references = [literal.concatenated_pyramid(normal.pyramid(index), levels) for index in frames]
+    shape = SHAPES[levels[0] - 1][1:]
+    cells = literal.pixel_scores(query, references, 2).reshape(shape)
+    assert fast.image_score == pytest.approx(literal.image_score_of(pooled, normal.pooled, frames), rel=1e-6)
+    assert {index for index, _ in fast.neighbours} == set(frames)
+    assert [d for _, d in fast.neighbours] == sorted(d for _, d in fast.neighbours)
+    np.testing.assert_allclose(fast.pixel_scores, literal.bilinear(cells, SIZE, SIZE), rtol=2e-5)
+
+
+def test_a_level_that_is_not_chosen_does_not_count(normal: Normal):
+    frame = features_of(1)
+    scorer = SpadeScorer(normal, size=SIZE, parameters=SpadeParameters(levels=(2,)))
+    before = scorer.score(frame)[0].score
+    frame.levels[0].zero_()
+    frame.levels[2].zero_()
+    assert scorer.score(frame)[0].score == before
+    frame.levels[1].zero_()
+    assert scorer.score(frame)[0].score != before
+
+
+def test_a_level_that_the_backbone_does_not_have_is_refused(normal: Normal):
+    scorer = SpadeScorer(normal, size=SIZE, parameters=SpadeParameters(levels=(2, 4)))
+    with pytest.raises(InputError, match=r"levels are \(2, 4\), but the backbone's pyramid has only 3"):
+        scorer.score(features_of(1))
+
+
+def test_random_neighbours_of_a_batch_are_those_of_its_frames(normal: Normal):
+    parameters = SpadeParameters(k=2, neighbours="random")
+    scorer = SpadeScorer(normal, size=SIZE, parameters=parameters)
+    batch, times = features_of(2, batch=8), [number / 10 for number in range(8)]
+    scores = scorer.score(batch, times=times)
+    assert len({frozenset(i for i, _ in score.neighbours) for score in scores}) > 1
+    for b, score in enumerate(scores):
+        (alone,) = scorer.score(row(batch, b), times=times[b : b + 1])
+        assert (score.score, score.image_score, score.neighbours) == (alone.score, alone.image_score, alone.neighbours)
+
+
+def test_random_neighbours_without_times_are_refused(normal: Normal):
+    scorer = SpadeScorer(normal, size=SIZE, parameters=SpadeParameters(neighbours="random"))
+    with pytest.raises(InputError, match=r"2 frame\(s\) with 0 time\(s\): random neighbours need one for each"):
+        scorer.score(features_of(1, batch=2))
+
+
 def test_only_the_retrieved_frames_count(normal: Normal):
     frame = features_of(1)
     k1 = SpadeScorer(normal, size=SIZE, parameters=SpadeParameters(k=1)).score(frame)[0]
@@ -128,7 +190,7 @@ def test_pixels_scored_before_smoothing_are_those_of_eq_3(normal: Normal):
     shapes = ((2, 8, 8),)
     normal = normal_frames(features_of(3, batch=2, shapes=shapes))
     frame = features_of(4, shapes=shapes)
-    (score,) = SpadeScorer(normal, size=8, parameters=SpadeParameters(sigma=0)).score(frame)
+    (score,) = SpadeScorer(normal, size=8, parameters=SpadeParameters(sigma=0, levels=(1,))).score(frame)
     query = literal.concatenated_pyramid([level[0].numpy() for level in frame.levels])
     reference = literal.concatenated_pyramid(normal.pyramid(score.neighbours[0][0]))
     expected = literal.pixel_scores(query, [reference], 1).reshape(8, 8)
@@ -165,8 +227,27 @@ def test_parameters_out_of_bounds_are_refused(values: dict[str, float]):
         SpadeParameters(**values)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("levels", [(), (0,), (-1, 1), (2, 1), (1, 1), (1, 2, 2)], ids=str)
+def test_levels_are_named_once_and_in_order(levels: tuple[int, ...]):
+    with pytest.raises(InputError, match=r"levels are .* in order, each once"):
+        SpadeParameters(levels=levels)
+
+
+def test_neighbours_are_nearest_or_random():
+    with pytest.raises(InputError, match="neighbours are 'far'; they can be 'nearest' or 'random'"):
+        SpadeParameters(neighbours="far")  # type: ignore[arg-type]
+
+
 def test_parameters_describe_themselves_with_the_papers_values():
-    assert SpadeParameters().describe() == {"method": "spade", "k": 1, "kappa": 1, "sigma": 4.0}
+    assert SpadeParameters().describe() == {
+        "method": "spade",
+        "k": 1,
+        "kappa": 1,
+        "sigma": 4.0,
+        "levels": [1, 2, 3],
+        "neighbours": "nearest",
+        "seed": 0,
+    }
 
 
 def features_on_disk(number: int) -> Features:
@@ -178,7 +259,7 @@ def test_a_gallery_on_disk_scores_as_one_in_memory(tmp_path: Path):
     gallery = gallery_files.build(tmp_path)
     pyramids = [tuple(level.astype(np.float16) for level in gallery_files.levels_of(n)) for n in range(4)]
     memory = Normal(np.stack([gallery_files.pooled_of(n) for n in range(4)]), pyramids)
-    parameters = SpadeParameters(k=3, kappa=2)
+    parameters = SpadeParameters(k=3, kappa=2, levels=(1, 2))
     frame = features_on_disk(9)
     (a,) = SpadeScorer(gallery, size=SIZE, parameters=parameters).score(frame)
     (b,) = SpadeScorer(memory, size=SIZE, parameters=parameters).score(frame)
@@ -192,7 +273,7 @@ def test_a_damaged_frame_gives_an_error_and_never_a_score(tmp_path: Path):
     content = bytearray(path.read_bytes())
     content[2 * 4 * 3 * 3 * 2 + 7] ^= 0x40  # in frame 2
     path.write_bytes(content)
-    scorer = SpadeScorer(Gallery(tmp_path), size=SIZE, parameters=SpadeParameters())
+    scorer = SpadeScorer(Gallery(tmp_path), size=SIZE, parameters=SpadeParameters(levels=(1, 2)))
     for number in (0, 1, 3):
         assert scorer.score(features_on_disk(number))[0].neighbours[0][0] == number
     with pytest.raises(GalleryCorrupt, match="features of frame 2 were altered"):

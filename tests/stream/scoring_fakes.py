@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from spade_core.preprocess import Preprocess
 from spade_core.scorer import FrameScore
 from stream.engine import NotScored, Scored, ToScore
 
@@ -16,6 +17,7 @@ FRAMES = tuple(SimpleNamespace(source=f"day{n}", index=n, media_time=n / 2) for 
 SCENE: Any = SimpleNamespace(
     name="yard",
     gallery=SimpleNamespace(frames=FRAMES),
+    preprocess=Preprocess(),
     calibration=SimpleNamespace(threshold=THRESHOLD, grow_threshold=GROW, usual=0.0),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from pipeline_fakes import HEIGHT, WIDTH, a_packet
 from scoring_fakes import THRESHOLD, a_result
 
+from spade_core.preprocess import Preprocess
 from stream.alerting import CameraAlerts
 from stream.messages import Alert, Evidence, Neighbour, Phase
 from stream.policy import PolicySettings
@@ -119,6 +121,65 @@ def test_region_and_mask_are_in_pixels_of_the_native_frame() -> None:
     assert region.area == (mask == 255).sum()
     assert region.peak == 20.0
     assert set(np.unique(mask)) == {0, 255}
+
+
+@pytest.mark.parametrize(
+    ("crop", "at", "where"),
+    [
+        # 32 of 64 is the frame's inner half: columns 16 to 47 of 64, rows 12 to 35 of 48.
+        (32, (0, 0), (16, 12)),
+        (32, (24, 24), (40, 30)),
+        (None, (0, 0), (0, 0)),
+        (None, (24, 24), (48, 36)),
+    ],
+)
+def test_with_a_crop_mask_and_regions_lie_where_the_crop_does(
+    crop: int | None, at: tuple[int, int], where: tuple[int, int]
+) -> None:
+    committed: list[tuple[Alert, Evidence]] = []
+
+    def commit(alert: Alert, evidence: Evidence) -> Alert:
+        committed.append((alert, evidence))
+        return alert
+
+    preprocess = Preprocess(64, crop)
+    scored = a_result(20, at=at)
+    scored = replace(scored, scene=SimpleNamespace(**{**vars(scored.scene), "preprocess": preprocess}))
+    alerts = CameraAlerts("gate", "yard", SETTINGS, commit=commit)
+    for number in range(2):
+        alerts.observe(a_packet(number), scored)
+
+    ((alert, evidence),) = committed
+    mask = cv2.imdecode(np.frombuffer(evidence.mask_png, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (HEIGHT, WIDTH)
+    (region,) = alert.regions
+    # A quarter of the map's side is a quarter of the scored part's; blurred edges may be two pixels off.
+    _, _, width, height = preprocess.part(WIDTH, HEIGHT)
+    assert region.bbox == pytest.approx((*where, width / 4, height / 4), abs=2)
+    x, y, w, h = region.bbox
+    assert cv2.boundingRect(mask) == region.bbox
+    assert all(x <= px < x + w and y <= py < y + h for px, py in region.polygon)
+    assert region.area == (mask == 255).sum()
+
+
+def test_with_a_crop_what_lies_outside_is_never_anomalous() -> None:
+    committed: list[Evidence] = []
+
+    def commit(alert: Alert, evidence: Evidence) -> Alert:
+        committed.append(evidence)
+        return alert
+
+    scored = a_result(20)
+    scored.score.pixel_scores[:] = 20.0  # everything that was scored is anomalous
+    scored = replace(scored, scene=SimpleNamespace(**{**vars(scored.scene), "preprocess": Preprocess(64, 32)}))
+    alerts = CameraAlerts("gate", "yard", SETTINGS, commit=commit)
+    for number in range(2):
+        alerts.observe(a_packet(number), scored)
+
+    mask = cv2.imdecode(np.frombuffer(committed[0].mask_png, np.uint8), cv2.IMREAD_UNCHANGED)
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[12:36, 16:48] = 255
+    np.testing.assert_array_equal(mask, expected)
 
 
 def test_the_snapshot_is_the_native_frame_with_the_region_in_it() -> None:

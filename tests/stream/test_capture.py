@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from pipeline_fakes import HEIGHT, PATIENCE_S, WIDTH, Clock, GreySource, wait_until
 
+from spade_core.preprocess import Preprocess
 from stream.capture import CLOCK_SLIP, RETRY_FIRST, RETRY_JITTER, RETRY_MOST, Capture, Clocks, RateSampler
 from stream.errors import SourceCorrupt, SourceError, SourceStalled, SourceUnauthorized, SourceUnreachable
 from stream.mailbox import Captured, Mailbox
 from stream.messages import CameraState, Mode
+from stream.sources.base import SourceFrame
 
 LIVE, CONNECTING = CameraState.LIVE, CameraState.CONNECTING
 
@@ -115,6 +120,7 @@ class Run:
         pauses: int = 1000,
         jitter: random.Random | None = None,
         wall: Callable[[], float] | None = None,
+        preprocess: Preprocess | None = None,
     ) -> None:
         self.clock = Clock()
         self.mailbox = Mailbox(mode)
@@ -131,6 +137,7 @@ class Run:
             endless=endless,
             mailbox=self.mailbox,
             report=lambda state, reason: self.states.append((state, reason)),
+            preprocess=preprocess,
             clocks=Clocks(wall=wall or (lambda: 5000.0 + self.clock.now), monotonic=self.clock),
             jitter=jitter or NoJitter(),
         )
@@ -184,6 +191,27 @@ def test_frames_that_are_not_sampled_are_counted() -> None:
 def test_segments_are_kept() -> None:
     with Run([GreySource(3, segments=["a", "a", "b"])]) as run:
         assert [captured.frame.segment for captured in run.frames] == ["a", "a", "b"]
+
+
+class _BusyAbove(GreySource):
+    """All that moves is in the upper fifth of the picture."""
+
+    def frames(self) -> Iterator[SourceFrame]:
+        noise = np.random.default_rng(0).integers(0, 255, (HEIGHT // 5, WIDTH), np.uint8)
+        for frame in super().frames():
+            image = frame.image.copy()
+            image[: HEIGHT // 5] = cv2.GaussianBlur(np.roll(noise, frame.index, axis=1), (0, 0), 1.5)[..., None]
+            image[HEIGHT // 5 :] = 128
+            yield replace(frame, image=image)
+
+
+@pytest.mark.parametrize(("preprocess", "moves"), [(None, True), (Preprocess(64), True), (Preprocess(64, 32), False)])
+def test_motion_is_measured_in_the_part_that_is_scored(preprocess: Preprocess | None, moves: bool) -> None:
+    with Run([_BusyAbove(4)], preprocess=preprocess) as run:
+        motion = run.frames[-1].motion
+
+    assert motion is not None
+    assert (float(motion.max()) > 1) is moves
 
 
 def test_in_replay_a_source_that_breaks_off_ends_with_the_error_after_what_came() -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from spade_core.campus import CampusParameters
+from spade_core.methods import parameters_from
+from spade_core.scorer import SpadeParameters
 from stream.config import CameraSection, Config, build_config, load_config
 from stream.errors import ConfigError
 from stream.policy import PolicySettings
@@ -67,10 +70,20 @@ def test_one_camera_is_a_whole_configuration() -> None:
         ("method", "kappa", 1.5),
         ("method", "sigma", -1.0),
         ("method", "size", 250),
+        ("method", "crop", 63),
+        ("method", "crop", 257),
+        ("method", "crop", 224.0),
+        ("method", "levels", []),
+        ("method", "levels", [2, 1]),
+        ("method", "levels", [1, 1]),
+        ("method", "levels", 2),
+        ("method", "neighbours", "far"),
+        ("method", "seed", -1),
         ("gallery", "folder", 5),
         ("gallery", "capacity", 0),
         ("gallery", "holdout", 1.0),
-        ("gallery", "exceedance", 0.0),
+        ("gallery", "false_alarms_per_day", 0.0),
+        ("gallery", "false_alarms_per_day", 10_001.0),
         ("alerts", "min_duration", -0.1),
         ("alerts", "release_ratio", 0.0),
         ("alerts", "end_after", "2"),
@@ -81,6 +94,7 @@ def test_one_camera_is_a_whole_configuration() -> None:
         ("worker", "max_batch", True),
         ("worker", "maps", ["maps"]),
         ("backbone", "device", 0),
+        ("backbone", "runtime", "tensorrt"),
         ("feed", "insecure", "yes"),
         ("link", "endpoint", 7),
     ],
@@ -89,6 +103,57 @@ def test_a_wrong_value_names_its_field(section: str, field: str, value: object) 
     (problem,) = problems_with(**{section: {field: value}})
 
     assert problem.startswith(f"{section}.{field}: ")
+
+
+@pytest.mark.parametrize("level", [0, 4, True, "2"], ids=repr)
+def test_a_level_that_no_backbone_has_is_named_by_its_place(level: object) -> None:
+    (problem,) = problems_with(method={"name": "spade", "levels": [1, level]})
+
+    assert problem.startswith("method.levels[1]: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "owner"),
+    [
+        ("campus", "kappa", 2, "spade"),
+        ("campus", "levels", [1, 2], "spade"),
+        ("campus", "neighbours", "random", "spade"),
+        ("campus", "seed", 1, "spade"),
+        ("spade", "persistence", 5.0, "campus"),
+    ],
+)
+def test_a_key_of_the_other_method_is_an_error_and_not_ignored(name: str, key: str, value: object, owner: str) -> None:
+    (problem,) = problems_with(method={"name": name, key: value})
+
+    assert problem.startswith(f"method.{key}: has no effect with 'name: {name}', only with '{owner}'")
+
+
+def test_a_key_of_the_other_method_may_stand_there_with_its_default() -> None:
+    assert built(method={"kappa": 1, "levels": [1, 2, 3]}).method.parameters()["method"] == "campus"
+
+
+def test_the_parameters_are_those_of_the_method_in_use() -> None:
+    settings = {"name": "spade", "k": 50, "kappa": 8, "levels": [2, 3], "neighbours": "random", "seed": 4}
+    parameters = SpadeParameters(k=50, kappa=8, levels=(2, 3), neighbours="random", seed=4)
+
+    assert parameters_from(built(method=settings).method.parameters()) == parameters
+    assert parameters_from(built(method={"name": "spade"}).method.parameters()) == SpadeParameters()
+    assert parameters_from(built().method.parameters()) == CampusParameters()
+
+
+@pytest.mark.parametrize(
+    ("method", "side"),
+    [({}, 256), ({"crop": 224}, 224), ({"size": 64, "crop": 64}, 64), ({"name": "campus", "crop": 100}, 100)],
+    ids=str,
+)
+def test_the_scoring_image_is_as_large_as_what_the_crop_leaves(method: dict[str, object], side: int) -> None:
+    assert built(method=method).method.side == side
+
+
+def test_a_crop_is_not_blamed_where_the_size_is_wrong() -> None:
+    (problem,) = problems_with(method={"size": 250, "crop": 260})
+
+    assert problem.startswith("method.size: ")
 
 
 @pytest.mark.parametrize(

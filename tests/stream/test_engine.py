@@ -12,12 +12,14 @@ import pytest
 from pipeline_fakes import wait_until
 from tiny_extractor import Footage, a_picture, tiny_extractor
 
+from spade_core.alarms import AlarmRule
 from spade_core.campus import CampusParameters
 from spade_core.errors import GalleryCorrupt, GalleryMismatch, GalleryNotFound, InputError
 from spade_core.extractor import FeatureExtractor, Features
 from spade_core.gallery import Gallery
 from spade_core.methods import Parameters
 from spade_core.motion import GRID
+from spade_core.preprocess import Preprocess
 from spade_core.scorer import FrameScore, SpadeParameters
 from stream.engine import NotScored, Scene, Scored, ScoringEngine, ToScore
 from stream.enroll import EnrollSettings, enroll
@@ -35,7 +37,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         enroll(
             Footage(100),
             folder / name,
-            settings=EnrollSettings(capacity=8, holdout=0.4, exceedance=0.01, fps=None, seconds=None),
+            settings=EnrollSettings(
+                capacity=8,
+                holdout=0.4,
+                false_alarms_per_day=1.0,
+                rule=AlarmRule(min_duration=0.6, quiet=2.0),
+                fps=None,
+                seconds=None,
+            ),
             extractor=tiny_extractor(),
             parameters=parameters,
             note={},
@@ -132,6 +141,17 @@ def test_a_gallery_of_another_backbone_fails_its_scene(galleries: dict[str, Path
     assert engine.scenes == {}
     assert all(isinstance(failure, GalleryMismatch) for failure in engine.failures.values())
     assert "weights id is 'none', expected 'others'" in reason_of(engine.score([to_score()])[0])
+
+
+def test_a_gallery_without_the_crop_that_runs_fails_its_scene(galleries: dict[str, Path], method: str):
+    cropped = FeatureExtractor(tiny_extractor().backbone, Preprocess(64, 32))
+    engine = an_engine(galleries, method, cropped)
+    assert set(engine.failures) == {"yard", "gate"}
+    assert "preprocessing crop is None, expected 32" in str(engine.failures["yard"])
+
+
+def test_a_scene_knows_which_part_of_a_frame_its_maps_show(galleries: dict[str, Path], method: str):
+    assert an_engine(galleries, method).scenes["yard"].preprocess == Preprocess(32)
 
 
 def test_a_scene_that_nobody_configured_is_named(galleries: dict[str, Path], method: str):

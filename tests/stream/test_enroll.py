@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,19 +13,30 @@ import numpy as np
 import pytest
 from tiny_extractor import Footage, a_picture, tiny_extractor
 
+from spade_core.alarms import AlarmRule
 from spade_core.campus import CampusParameters
-from spade_core.errors import CalibrationError, GalleryMismatch, GalleryNotFound
+from spade_core.errors import CalibrationError, GalleryError, GalleryMismatch, GalleryNotFound
 from spade_core.gallery import Gallery
 from spade_core.methods import Parameters
 from spade_core.scorer import SpadeParameters
 from stream import enroll as enrolment
 from stream.engine import open_scene
 from stream.enroll import EnrollSettings, Progress, enroll
-from stream.errors import SourceCorrupt, UsageError
+from stream.errors import SourceCorrupt, SourceStalled, UsageError
+from stream.reconnect import ReconnectingSource
+from stream.sources.base import SourceFrame
+from stream.sources.window import windowed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SETTINGS = EnrollSettings(capacity=1000, holdout=0.4, exceedance=0.01, fps=None, seconds=None)
+SETTINGS = EnrollSettings(
+    capacity=1000,
+    holdout=0.4,
+    false_alarms_per_day=1.0,
+    rule=AlarmRule(min_duration=0.6, quiet=2.0),
+    fps=None,
+    seconds=None,
+)
 BOTH = pytest.mark.parametrize("parameters", [SpadeParameters(), CampusParameters()], ids=["spade", "campus"])
 
 
@@ -60,15 +73,17 @@ class Scored:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.times: list[float] = []
+        self.segments: list[str] = []
         real = enrolment.calibrator
 
         def watched(*args: Any, **options: Any) -> Any:
             calibrator = real(*args, **options)
             add = calibrator.add
 
-            def noted(features: Any, *, motion: Any, time: float) -> None:
+            def noted(features: Any, *, motion: Any, time: float, segment: str) -> None:
                 self.times.append(time)
-                add(features, motion=motion, time=time)
+                self.segments.append(segment)
+                add(features, motion=motion, time=time, segment=segment)
 
             calibrator.add = noted  # type: ignore[method-assign]
             return calibrator
@@ -121,10 +136,38 @@ def test_a_clip_too_short_to_set_a_threshold_is_not_held_out_alone(tmp_path: Pat
     assert scored.frames == list(range(70, 100))
 
 
-def test_long_held_out_footage_is_thinned_evenly(tmp_path: Path, scored: Scored, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(enrolment, "MAX_HELD_OUT", 25)
+def test_of_long_held_out_footage_blocks_are_scored_as_they_were_filmed(
+    tmp_path: Path, scored: Scored, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(enrolment, "MAX_HELD_OUT", 30)
+    monkeypatch.setattr(enrolment, "BLOCK", 1.0)
     enrolled(tmp_path, Footage(150, clips=(0, 50, 100)))
-    assert scored.frames == list(range(100, 150, 2))
+    assert scored.frames == [*range(100, 110), *range(120, 130), *range(140, 150)]
+    assert [*dict.fromkeys(scored.segments)] == ["0/clip3", "1/clip3", "2/clip3"]
+
+
+def test_of_a_camera_without_end_blocks_from_all_over_its_held_out_part_are_scored(
+    tmp_path: Path, scored: Scored, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(enrolment, "MAX_HELD_OUT", 30)
+    monkeypatch.setattr(enrolment, "BLOCK", 1.0)
+    enrolled(tmp_path, Footage(200, live=True), seconds=20.0, fps=10.0)
+    assert scored.frames == [*range(140, 150), *range(165, 175), *range(190, 200)]
+
+
+def test_clips_in_the_held_out_part_are_told_apart(tmp_path: Path, scored: Scored):
+    enrolled(tmp_path, Footage(120, clips=(0, 60, 90)))
+    assert [scored.segments.count(segment) for segment in dict.fromkeys(scored.segments)] == [30]
+    enrolled(tmp_path, Footage(120, clips=(0, 60, 90)), holdout=0.5)
+    assert [*dict.fromkeys(scored.segments[30:])] == ["0/clip2", "0/clip3"]
+
+
+def test_a_calibration_says_what_was_asked_for_and_what_it_rests_on(tmp_path: Path):
+    calibration = enrolled(tmp_path, Footage(100), false_alarms_per_day=7.0).calibration
+    assert calibration.false_alarms_per_day == 7
+    assert (calibration.alarms.min_duration, calibration.alarms.quiet) == (0.6, 2.0)
+    assert calibration.alarms.hours == pytest.approx((30 - 6) / 10 / 3600)  # six frames are too early for an alert
+    assert calibration.alarms.extrapolated == pytest.approx(24 / (30 - 6) * 3600 * 10 / 7)
 
 
 def test_a_camera_without_end_is_watched_for_as_long_as_is_said(tmp_path: Path, scored: Scored):
@@ -149,7 +192,12 @@ def test_a_camera_without_end_needs_to_be_told_how_long(tmp_path: Path):
 
 def test_the_gallery_says_where_it_comes_from(tmp_path: Path):
     gallery = enrolled(tmp_path, Footage(100))
-    assert gallery.manifest["note"] == {"camera": "gate", "source": "grey", "footage_frames": 100}
+    assert gallery.manifest["note"] == {
+        "camera": "gate",
+        "source": "grey",
+        "footage_frames": 100,
+        "capacity": 1000,
+    }
     assert gallery.fingerprint == tiny_extractor().fingerprint()
     assert gallery.calibration.parameters == CampusParameters().describe()
     frame = gallery.frames[7]
@@ -224,12 +272,119 @@ def test_progress_goes_through_both_parts(tmp_path: Path):
     enrolled(tmp_path, Footage(100), on_progress=seen.append)
     assert [stage for stage in dict.fromkeys(progress.stage for progress in seen)] == [
         "gallery",
+        "arranging",
         "threshold",
         "writing",
     ]
     assert {progress.expected for progress in seen} == {100}
     assert [p.frames for p in seen if p.stage == "gallery"] == [8, 16, 24, 32, 40, 48, 56, 60]
     assert [p.frames for p in seen if p.stage == "threshold"] == [68, 76, 84, 90]  # ten are left out between the parts
+
+
+def test_a_camera_is_watched_for_as_long_also_where_its_beginning_is_passed_over(tmp_path: Path, scored: Scored):
+    gallery = enrolled(tmp_path, windowed(Footage(200, live=True), start=5.0), seconds=10.0)
+    assert sorted(frames_of(gallery)) == list(range(50, 110))
+    assert scored.frames == list(range(120, 150))
+
+
+def test_a_disk_without_room_for_what_is_expected_is_refused_before_the_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 10_000_000))
+    with pytest.raises(GalleryError, match=r"6 frames of 0\.01 MB need 0\.07 GB, but only 0\.01 GB are free"):
+        enrolled(tmp_path, Footage(200, live=True), seconds=10.0, fps=1.0)
+    assert left_in(tmp_path) == set()
+
+
+def test_arrays_of_the_method_are_made_from_the_whole_gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def arrays(normal: Any, *, parameters: Parameters, device: Any) -> dict[str, Any]:
+        return {"mean": np.asarray(normal.pooled).mean(axis=0)}
+
+    monkeypatch.setattr(enrolment, "gallery_arrays", arrays)
+    gallery = enrolled(tmp_path, Footage(100))
+    np.testing.assert_array_equal(gallery.array("mean"), gallery.pooled.mean(axis=0))
+
+
+# --- coverage
+
+
+class Passers(Footage):
+    """A camera of two frames a second whose picture goes round in ten seconds, and shows something else in between.
+
+    Args:
+        seconds: that it lasts.
+        odd: from when to when it shows something else, in seconds.
+    """
+
+    def __init__(self, seconds: int, *, odd: tuple[float, float] = (0.0, 0.0)) -> None:
+        super().__init__(seconds * 2, live=True)
+        self._odd = odd
+
+    def frames(self) -> Iterator[SourceFrame]:
+        for frame in super().frames():
+            time = frame.index / 2
+            level = 150 if self._odd[0] <= time < self._odd[1] else 40 + round(10 * math.sin(time * math.tau / 10))
+            yield replace(frame, image=np.full_like(frame.image, level), media_time=time)
+
+
+WATCH = {"parameters": SpadeParameters(), "holdout": 0.2, "fps": 2.0, "seconds": 600.0}
+
+
+def test_footage_that_repeats_itself_is_covered_and_the_gallery_says_so(tmp_path: Path):
+    seen: list[Progress] = []
+    note = enrolled(tmp_path, Passers(600), on_progress=seen.append, **WATCH).manifest["note"]
+    assert note["coverage"]["value"] == 1.0
+    assert note["coverage"]["new_frames"] == 0
+    assert [minute for minute, _ in note["coverage"]["curve"]] == [1, 2, 3, 4, 5, 6, 7]  # of eight: 20 % are held out
+    assert enrolment.coverage_in_words(note) == ["ready: coverage 100%, new footage adds little"]
+    assert seen[0].in_words == "gallery"
+    assert [p.in_words for p in seen if p.stage == "gallery"][-1] == "gallery, coverage 100%, new footage adds little"
+    assert seen[-1].in_words == "writing"
+
+
+def test_what_is_new_at_the_end_is_told(tmp_path: Path):
+    seen: list[Progress] = []
+    note = enrolled(tmp_path, Passers(600, odd=(472, 480)), on_progress=seen.append, **WATCH).manifest["note"]
+    assert note["coverage"]["new_frames"] == 16  # eight seconds, two frames each
+    assert note["coverage"]["value"] == pytest.approx(1 - 16 / 121, abs=0.01)
+    assert enrolment.coverage_in_words(note) == [
+        "watch longer: coverage 87%, the last 60 s still brought 16 new frames"
+    ]
+    assert [p.in_words for p in seen if p.stage == "gallery"][-1] == "gallery, coverage 87%, still learning"
+
+
+def test_a_watch_ends_once_the_scene_is_covered_and_holds_out_its_share(tmp_path: Path):
+    gallery = enrolled(tmp_path, Passers(600), until_covered=True, **WATCH)
+    minutes = max(frame.media_time for frame in gallery.frames) / 60
+    assert 3.0 <= minutes <= 3.2
+    footage = gallery.manifest["note"]["footage_frames"] / 2
+    assert footage == pytest.approx(minutes * 60 / 0.8, abs=1)
+    assert gallery.calibration.held_out == pytest.approx(footage * 0.2 * 2, abs=6)  # less the gap
+
+
+def test_a_watch_goes_on_while_there_is_something_new(tmp_path: Path):
+    gallery = enrolled(tmp_path, Passers(600, odd=(170, 180)), until_covered=True, **WATCH)
+    assert max(frame.media_time for frame in gallery.frames) > 170 + 120
+
+
+def test_a_small_gallery_does_not_blind_the_coverage(tmp_path: Path):
+    note = enrolled(tmp_path, Passers(600, odd=(472, 480)), capacity=10, **WATCH).manifest["note"]
+    assert note["coverage"]["new_frames"] == 16
+
+
+def test_a_recording_is_read_to_its_end(tmp_path: Path):
+    with pytest.raises(UsageError, match=r"grey has an end: .*--until-covered is for cameras"):
+        enrolled(tmp_path / "new", Footage(100), until_covered=True)
+
+
+def test_a_camera_that_drops_out_goes_on_where_it_comes_back(tmp_path: Path):
+    connections = [Footage(70, live=True, error=SourceStalled("gate: no frame")), Footage(200, live=True)]
+    source = ReconnectingSource(lambda: connections.pop(0), wait=lambda seconds: None)
+    gallery = enrolled(tmp_path, source, seconds=30.0, holdout=0.5)
+    times = sorted(frame.media_time for frame in gallery.frames)
+    assert len(times) == 70  # 7 s, then an outage that takes 10 s, past the 15
+    assert times[-1] == pytest.approx(6.9)
+    assert gallery.calibration.held_out > 20
 
 
 # --- opening what was enrolled
@@ -259,7 +414,7 @@ def test_what_was_enrolled_can_be_scored_with(tmp_path: Path, parameters: Parame
 
 def test_a_gallery_of_other_parameters_is_refused_in_words(gallery_folder: Path):
     with pytest.raises(
-        GalleryMismatch, match=r"threshold was set with .*'persistence': 4.0.* says .*'persistence': 9.0"
+        GalleryMismatch, match=r"threshold was set with .*'persistence': 8.0.* says .*'persistence': 9.0"
     ):
         open_scene("yard", gallery_folder, extractor=tiny_extractor(), parameters=CampusParameters(persistence=9.0))
 

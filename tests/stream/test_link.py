@@ -14,7 +14,17 @@ from pipeline_fakes import Clock, a_packet, short_folder, wait_until
 
 from stream.endpoints import Endpoint, parse_endpoint
 from stream.errors import EndpointBusy
-from stream.link import BEAT_INTERVAL, SILENCE, Ended, Joined, LinkClient, LinkEvent, LinkServer, Reported
+from stream.link import (
+    BEAT_INTERVAL,
+    REPLAY_SILENCE,
+    SILENCE,
+    Ended,
+    Joined,
+    LinkClient,
+    LinkEvent,
+    LinkServer,
+    Reported,
+)
 from stream.messages import CameraState, FramePacket, Mode, StateEvent
 from stream.wire import Envelope, Kind, decode, encode, encode_frame
 
@@ -312,15 +322,56 @@ def test_a_reader_that_was_given_up_while_it_was_only_slow_joins_again(net: Net)
     net.run_until(lambda: client.welcomes == 2 and client.wants_frame)
 
 
-def test_a_reader_connects_anew_when_the_worker_falls_silent(net: Net) -> None:
-    client = net.joined_reader()
+@pytest.mark.parametrize(("mode", "patience"), [(Mode.LIVE, SILENCE), (Mode.REPLAY, REPLAY_SILENCE)])
+def test_a_reader_connects_anew_when_the_worker_falls_silent(net: Net, mode: Mode, patience: float) -> None:
+    client = net.joined_reader(mode=mode)
     server, net.server = net.server, None  # it hangs: its sockets are there, and nothing is read
-    net.clock.now += SILENCE + 1
+    net.clock.now += patience - 1
+    net.step()
+    assert client.connected
+    net.clock.now += 2
     net.step()
     assert not client.connected
 
     net.server = server
     net.run_until(lambda: client.welcomes == 2 and client.wants_frame)
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_worker_that_scores_for_long_stops_nothing_though_beats_have_filled_the_queue(net: Net, mode: Mode) -> None:
+    client = net.joined_reader(mode=mode)
+    server = net.server
+    assert server is not None
+    client.send_frame(a_packet(0))
+    net.run_until(lambda: net.frames() == [0])
+    net.server = None  # it scores: nothing is read
+    server.grant("gate")
+    net.run_until(lambda: client.wants_frame)
+    while client._say(Kind.BEAT, {"camera": "gate"}):
+        pass
+
+    client.send_frame(a_packet(1))
+
+    net.server = server
+    net.run_until(lambda: net.frames() == [0, 1])
+    net.serve()
+    net.run_until(lambda: client.wants_frame)
+    client.send_frame(a_packet(2))
+    net.run_until(lambda: net.frames() == [0, 1, 2])
+    assert (client.lost, client.welcomes) == (0, 1)
+
+
+def test_state_and_end_that_find_no_room_say_so(net: Net) -> None:
+    client = net.joined_reader()
+    server, net.server = net.server, None
+    while client._say(Kind.BEAT, {"camera": "gate"}):
+        pass
+    assert not client.send_end(error="", drops={})
+    assert not client.send_state(StateEvent("gate", CameraState.LIVE, "opened", 1.0))
+
+    net.server = server
+    net.run_until(lambda: client.send_end(error="", drops={}))
+    net.run_until(lambda: net.of(Ended))
 
 
 # A new worker

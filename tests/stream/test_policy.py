@@ -111,6 +111,18 @@ class TestOpenAlert:
         play(policy, [HIGH] * 3)
         assert "end" not in phases(play(policy, [0.8] * 40, start=0.75))
 
+    @pytest.mark.parametrize(("score", "goes_on"), [(0.94, False), (0.96, True)])
+    def test_where_normal_frames_come_near_the_threshold_it_goes_on_above_the_middle_between(
+        self, policy: AlertPolicy, score: float, goes_on: bool
+    ) -> None:
+        after = [HIGH] * 3 + [score] * 40
+        decisions = [d for o in observations(after) for d in policy.observe(replace(o, usual=0.9))]
+        assert ("end" not in phases(decisions)) == goes_on
+
+    def test_where_normal_frames_lie_above_the_threshold_it_goes_on_at_the_threshold(self, policy: AlertPolicy) -> None:
+        decisions = [d for o in observations([HIGH] * 3 + [1.0] * 40) for d in policy.observe(replace(o, usual=1.3))]
+        assert "end" not in phases(decisions)
+
     def test_flutter_round_the_threshold_is_one_alert(self, policy: AlertPolicy) -> None:
         decisions = play(policy, [HIGH] * 3 + [HOVER, HIGH, HOVER, HOVER, HIGH] * 10 + [LOW] * 5)
         assert (phases(decisions)[0], phases(decisions)[-1]) == ("start", "end")

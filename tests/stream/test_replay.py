@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from spade_core.errors import GalleryMismatch, GalleryNotFound
+from spade_core.preprocess import Preprocess
 from stream import replay
-from stream.config import load_config
+from stream.config import build_config, load_config
 from stream.errors import SourceNotFound, StreamError, UsageError
 from stream.replay import ReplayOptions, finish_folder, method_settings, prepare_folder, run_replay, socket_folder
 from stream.results import Results
@@ -121,13 +122,35 @@ def a_config(folder: Path) -> Any:
 def test_backbone_and_method_are_those_of_the_gallery():
     assert method_settings(a_gallery(), weights=None, device="cpu") == {
         "backbone": {"name": "wide_resnet50_2", "weights": None, "device": "cpu"},
-        "method": {"name": "campus", "size": 224, "k": 3, "sigma": 2.0, "persistence": 9.0},
+        "method": {
+            "name": "campus",
+            "size": 224,
+            "k": 3,
+            "sigma": 2.0,
+            "persistence": 9.0,
+            "channels": ["appearance", "motion", "persistence"],
+            "motion_memory": 0.3,
+            "bank": 256,
+            "average": 3,
+            "reach": 1,
+        },
     }
 
 
 def test_a_faithful_gallery_is_replayed_faithfully():
-    found = method_settings(a_gallery(method="spade", k=2, kappa=4, sigma=1.0), weights=None, device="auto")
-    assert found["method"] == {"name": "spade", "size": 224, "k": 2, "kappa": 4, "sigma": 1.0}
+    parameters = {"k": 2, "kappa": 4, "sigma": 1.0, "levels": [2, 3], "neighbours": "random", "seed": 5}
+    found = method_settings(a_gallery(method="spade", **parameters), weights=None, device="auto")
+    assert found["method"] == {"name": "spade", "size": 224, **parameters}
+
+
+@pytest.mark.parametrize("method", ["spade", "campus"])
+def test_a_gallery_with_a_crop_is_replayed_with_it(tmp_path: Path, method: str):
+    gallery = a_gallery(method=method)
+    gallery.fingerprint["preprocessing"] = Preprocess(256, 224).describe()
+    options = ReplayOptions("film.mp4", Path("galleries/yard"), tmp_path / "out")
+    data = replay._settings(options, gallery, tmp_path / "s")
+    section = build_config(data, where="replay", base=tmp_path, environment={}).method
+    assert (section.name, section.size, section.crop, section.side) == (method, 256, 224, 224)
 
 
 def test_weights_are_named_by_their_full_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

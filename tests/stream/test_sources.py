@@ -54,6 +54,7 @@ KINDS: dict[str, Callable[[Path], Source]] = {
     "mp4": lambda root: open_source(str(root / "h264.mp4")),
     "avi": lambda root: open_source(str(root / "mpeg4.avi")),
     "motion jpeg": lambda root: open_source(str(root / "mjpeg.avi")),
+    "image": lambda root: open_source(str(root / "images" / "0.png")),
     "folder": lambda root: open_source(str(root / "images")),
     "clips": lambda root: open_source(str(root / "clips")),
     "videos": lambda root: open_source(str(root / "videos")),
@@ -193,6 +194,22 @@ def test_hidden_files_and_other_files_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "._0.png").write_bytes(b"not an image")
     (tmp_path / "notes.txt").write_text("x")
     assert indices(open_source(str(tmp_path))) == [0]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".PNG", ".bmp", ".tif"])
+def test_an_image_is_a_source_of_one_frame(tmp_path: Path, suffix: str) -> None:
+    path = write_image(tmp_path / f"still{suffix}", 40)
+    source = open_source(str(path))
+    assert source.info == SourceInfo(str(path), WIDTH, HEIGHT, fps=10.0, frame_count=1, live=False)
+    [frame] = source.frames()
+    assert (frame.index, frame.media_time, frame.segment) == (0, 0.0, "")
+    assert abs(int(frame.image[0, 0, 0]) - 40) <= 2
+
+
+def test_an_image_that_is_none_is_refused_when_it_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "still.png").write_bytes(b"not an image")
+    with pytest.raises(SourceCorrupt, match=r"still\.png: is not an image"):
+        open_source(str(tmp_path / "still.png"))
 
 
 @pytest.mark.filterwarnings("ignore:Truncated File Read")

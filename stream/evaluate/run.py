@@ -1,0 +1,201 @@
+"""``eval``: a dataset through the ordinary pipeline, and the figures of it. The one entry is :func:`run_eval`.
+
+The effective configuration is left in ``OUT/eval.yaml``: one camera per scene, replayed losslessly.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stream.config import Config, build_config
+from stream.errors import StreamError, UsageError
+from stream.evaluate.datasets import open_dataset
+from stream.evaluate.document import RunFacts, curves_of, metrics_of
+from stream.evaluate.galleries import enroll_missing, find_galleries
+from stream.evaluate.maps import MapFigures, judge_maps
+from stream.evaluate.options import EvalOptions
+from stream.evaluate.pictures import APART, Shown, choose, write_pictures
+from stream.evaluate.plan import Plan, Scored
+from stream.evaluate.report import write_page
+from stream.evaluate.scored import ScoredClip, ScoredScene, load_scene
+from stream.evaluate.scoring import score_footage
+from stream.evaluate.workspace import check_settings, chosen_scenes, link_scene, settings
+from stream.outbox import write_durably
+from stream.progress import progress_bar
+from stream.replay import prepare_folder, socket_folder
+from stream.stopping import StopSignal
+
+CONFIG, METRICS, CURVES, REPORT = "eval.yaml", "metrics.json", "curves.json", "report.html"
+
+
+def run_eval(options: EvalOptions, *, stopping: StopSignal) -> int:
+    """Evaluates, leaves ``metrics.json`` and ``report.html`` in OUT, and returns the exit code.
+
+    Raises:
+        DatasetError: the dataset is not there, or not what its name says.
+        UsageError: OUT holds something else, or a value cannot be used.
+        StreamError: it is not complete; the figures of what was scored are there all the same.
+    """
+    document = evaluate(options, stopping=stopping)
+    print(_line(document))
+    print(f"look at {options.out / REPORT}")
+    if document["incomplete"]:
+        raise StreamError("; ".join(document["incomplete"]))
+    return 0
+
+
+def evaluate(options: EvalOptions, *, stopping: StopSignal) -> dict[str, Any]:
+    """As :func:`run_eval`; returns what ``metrics.json`` holds."""
+    began, started_at = time.monotonic(), time.time()
+    dataset = open_dataset(options.dataset, options.root)
+    scenes = chosen_scenes(dataset, options.scenes)
+    check_settings(options, dataset)
+    if options.is_peer:
+        from stream.evaluate.peer import load_model
+
+        load_model()
+    _prepare(options)
+    with socket_folder() as sockets:
+        footage = tuple(link_scene(options.out / "work", scene, folder_fps=dataset.fps) for scene in scenes)
+        values = settings(options, dataset, footage, sockets=sockets)
+        config = build_config(values, where="eval", base=options.out.resolve(), environment={})
+        plan = Plan(options, dataset, footage, config)
+        (options.out / CONFIG).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        scored = (_score_peer if options.is_peer else _score)(plan, values, stopping=stopping)
+    picks = choose(scored.scenes, plan.which, apart=APART if dataset.kind == "video" else 0.0)
+    maps = _judge(plan, scored.scenes, wanted={pick.frame for pick in picks})
+    facts = RunFacts(
+        frames_per_second=scored.frames_per_second,
+        problems=(*scored.problems, *(problem for scene in scored.scenes for problem in scene.problems)),
+        started_at=started_at,
+        seconds=time.monotonic() - began,
+    )
+    document = metrics_of(plan, scored.scenes, maps, facts)
+    shown = write_pictures(
+        picks,
+        maps.wanted,
+        out=options.out,
+        preprocess=plan.preprocess,
+        galleries=scored.galleries,
+        thresholds=_mask_thresholds(scored, maps),
+        folder_fps=dataset.fps,
+    )
+    _write(plan, scored.scenes, maps, document, shown)
+    return document
+
+
+def _prepare(options: EvalOptions) -> None:
+    """An empty OUT; galleries in it that are to be used again stay."""
+    inside = options.galleries is not None and options.galleries.resolve() == (options.out / "galleries").resolve()
+    if not inside:
+        prepare_folder(options.out, marker=CONFIG)
+        return
+    if not (options.out / CONFIG).exists():
+        raise UsageError(f"--out {options.out}: is not of an earlier run of this command; name another folder")
+    for entry in options.out.iterdir():
+        if entry.name == "galleries":
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _score(plan: Plan, values: dict[str, Any], *, stopping: StopSignal) -> Scored:
+    """Our own methods: enrolment, then the pipeline."""
+    places = find_galleries(plan.config, plan.footage, plan.options.galleries)
+    values["scenes"] = {name: {"gallery": str(place.folder)} for name, place in places.items() if place.reused}
+    path = plan.options.out / CONFIG
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    config = build_config(values, where="eval", base=plan.options.out.resolve(), environment={})
+    galleries = enroll_missing(config, plan.footage, places, stop=stopping)
+    scoring = score_footage(config, path, plan.footage, every=plan.options.every, stopping=stopping)
+    alerting = {name for name, place in places.items() if plan.dataset.kind == "video" and not place.borrowed}
+    frames = {name: len(gallery) for name, gallery in galleries.items()}
+    return Scored(_load(plan, frames, alerting), galleries, scoring.frames_per_second, scoring.problems)
+
+
+def _score_peer(plan: Plan, values: dict[str, Any], *, stopping: StopSignal) -> Scored:
+    """Somebody else's method, in this process."""
+    from stream.evaluate.peer import score_with_peer  # loads torch
+
+    scoring, frames = score_with_peer(plan.config, plan.footage, every=plan.options.every, stopping=stopping)
+    return Scored(_load(plan, frames, set()), {}, scoring.frames_per_second, scoring.problems)
+
+
+def _load(plan: Plan, gallery_frames: Mapping[str, int], alerting: set[str]) -> tuple[ScoredScene, ...]:
+    """Reads back what was scored, and puts the score log where people look for it."""
+    scenes = tuple(
+        load_scene(
+            plan.config,
+            footage,
+            out=plan.options.out,
+            every=plan.options.every,
+            gallery_frames=gallery_frames.get(footage.scene.name, 0),
+            alerting=footage.scene.name in alerting,
+        )
+        for footage in plan.footage
+    )
+    _keep_scores(plan.config, plan.options.out)
+    return scenes
+
+
+def _judge(plan: Plan, scenes: Sequence[ScoredScene], *, wanted: set[tuple[str, int]]) -> MapFigures:
+    clips = sum(len(scene.clips) for scene in scenes)
+    with progress_bar("judge", unit="clip", total=clips) as bar:
+
+        def done(clip: ScoredClip) -> None:
+            bar.update()
+            if not plan.options.keep_maps:
+                for path in clip.maps:
+                    path.unlink(missing_ok=True)
+
+        regions = plan.dataset.kind == "video"
+        maps = judge_maps(scenes, plan.preprocess, regions=regions, wanted=wanted, done=done)
+    if not plan.options.keep_maps:
+        shutil.rmtree(plan.options.out / "maps", ignore_errors=True)
+    return maps
+
+
+def _mask_thresholds(scored: Scored, maps: MapFigures) -> dict[str, tuple[float, float] | None]:
+    """Where alerts are asked for, masks are cut as theirs are; else at one false pixel in a hundred."""
+    fallback = None if maps.threshold is None else (maps.threshold, maps.threshold)
+    return {
+        scene.name: fallback
+        if scene.threshold is None or scene.name not in scored.galleries
+        else (scene.threshold, scored.galleries[scene.name].calibration.grow_threshold)
+        for scene in scored.scenes
+    }
+
+
+def _keep_scores(config: Config, out: Path) -> None:
+    """``scores/SCENE.csv``; removes what only the running processes needed."""
+    for camera in config.cameras:
+        parts = sorted((config.scores / camera.id).glob("*.csv"))
+        lines = [line for part in parts for line in part.read_bytes().splitlines(keepends=True)]
+        heading = lines[:1]
+        write_durably(out / "scores" / f"{camera.id}.csv", b"".join(heading + [x for x in lines if x not in heading]))
+    shutil.rmtree(config.state, ignore_errors=True)
+
+
+def _write(
+    plan: Plan, scenes: Sequence[ScoredScene], maps: MapFigures, document: dict[str, Any], shown: Sequence[Shown]
+) -> None:
+    out = plan.options.out
+    curves = curves_of(plan, scenes, maps)
+    write_durably(out / METRICS, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+    write_durably(out / CURVES, json.dumps(curves, allow_nan=False).encode())
+    write_page(out / REPORT, plan, scenes, document, curves, shown)
+
+
+def _line(document: Mapping[str, Any]) -> str:
+    names = ("frame_auc_micro", "frame_auc_micro_causal", "pixel_auc", "pro", "rbdc", "tbdc", "event_recall")
+    figures = (f"{name} {document[name]:.3f}" for name in names if document[name] is not None)
+    return f"{document['frames']} frames: {', '.join(figures) or 'no labels, no figures'}"
