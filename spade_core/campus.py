@@ -53,7 +53,7 @@ class CampusParameters:
     persistence: float = 8.0  # s: a place must look odd for so long; walkers linger for less
     channels: tuple[str, ...] = CHANNELS  # that count
     motion_memory: float = MEMORY  # s, time constant of the average of motion along itself; 0 = none
-    bank: int = 256  # features kept of each place, chosen by k-center
+    bank: int = 128  # features kept of each place, chosen by k-center
     average: int = 3  # cells a side over which a place's feature is averaged; odd, 1 = none
     reach: int = 1  # places beside its own that a feature may match in; 0 or 1
 

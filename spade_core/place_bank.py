@@ -103,9 +103,11 @@ class PlaceBank:
     def __init__(self, bank: NDArray[np.float16], *, average: int, reach: int, device: torch.device) -> None:
         self._average, self._reach = average, reach
         self.grid = bank.shape[:2]
-        # (places, n, C): one product per place meets all of its features, and reads the bank once.
-        self._bank = torch.from_numpy(np.array(bank)).to(device).float().flatten(0, 1)
-        self._squares = self._bank.square().sum(dim=2, keepdim=True)
+        features = torch.from_numpy(np.array(bank)).to(device).float().flatten(0, 1)
+        # (places, C, n): one product per place meets all of its features and reads the bank once; this way round, with
+        # the long side last, it is nearly three times as fast as the other.
+        self._bank = features.transpose(1, 2).contiguous()
+        self._squares = features.square().sum(dim=2)[:, None]
 
     def distances(self, levels: Sequence[torch.Tensor]) -> NDArray[np.float32]:
         """Distance of each place's feature to the nearest in the bank there, or ``reach`` places beside it.
@@ -120,10 +122,10 @@ class PlaceBank:
             query = place_features(levels, average=self._average)
             height, width = self.grid
             side = 2 * self._reach + 1
-            # (places, C, side^2): for each place of the bank, the query at it and around it.
+            # (places, side^2, C): for each place of the bank, the query at it and around it.
             around = unfold(query, kernel_size=side, padding=self._reach)[0]
-            around = around.reshape(query.shape[1], side * side, -1).permute(2, 0, 1).contiguous()
-            nearest = torch.baddbmm(self._squares, self._bank, around, alpha=-2.0).amin(dim=1)
+            around = around.reshape(query.shape[1], side * side, -1).permute(2, 1, 0).contiguous()
+            nearest = torch.baddbmm(self._squares, around, self._bank, alpha=-2.0).amin(dim=2)
             best = _spread(nearest.T.reshape(side, side, height, width), self._reach)
             squared = best + query[0].square().sum(dim=0)
             return np.asarray(squared.clamp_min(0).sqrt().cpu().numpy(), np.float32)

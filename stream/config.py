@@ -147,7 +147,7 @@ class MethodSection(_Section):
     )  # campus only: seconds that something must stay to count as left there
     channels: Channels = CHANNELS  # campus only: what makes the score; fewer of them are for ablations
     motion_memory: float = Field(0.3, ge=0, le=10)  # campus only: seconds over which motion is averaged along itself
-    bank: int = Field(256, ge=1, le=100_000)  # campus only: normal features kept of each place, chosen by k-center
+    bank: int = Field(128, ge=1, le=100_000)  # campus only: normal features kept of each place, chosen by k-center
     average: Literal[1, 3, 5] = 3  # campus only: cells a side over which features are averaged
     reach: Literal[0, 1] = 1  # campus only: places beside its own in which a feature may match
 

@@ -44,9 +44,9 @@ SILENCE = 10.0
 """Seconds without a sign of the peer after which it counts as gone: longer than any batch of live frames may take."""
 
 REPLAY_SILENCE = 600.0
-"""The same for a replay's reader, s. Faithful SPADE with K = 50 may take a minute for a frame on a CPU, and who connects
-anew in between has its frames scored again and again. It waits for nothing else: a worker that has died is noticed at
-once, by its successor that does not know the reader."""
+"""The same for a replay's reader, s. Faithful SPADE with K = 50 may take a minute for a frame on a CPU, and a reader
+that connects anew in between has its frames scored again and again. Nothing else waits for it: a worker that has died
+is noticed at once, by its successor that does not know the reader."""
 
 _CONNECTING = 0.05  # s between attempts to say HELLO
 
@@ -337,7 +337,8 @@ class LinkClient:
         except zmq.Again:
             # There is credit and yet no room: the beats of a long scoring still fill the queue, or the worker is gone.
             # Were the credit used up, both ends would wait for each other for ever.
-            pass
+            self._again.insert(0, packet)
+            return
         self._flow.credit, self._flow.in_flight = False, True
 
     def _speak(self) -> None:

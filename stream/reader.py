@@ -121,9 +121,9 @@ class Reader:
             self.sent += 1
             link.send_frame(self._packet(captured, link))
         finished = self._capture.finished and self._mailbox.empty and link.idle
-        if finished and self._end_told != link.welcomes:
-            if link.send_end(error=self._capture.error, drops=self._drops(link)):
-                self._end_told = link.welcomes
+        due = finished and self._end_told != link.welcomes
+        if due and link.send_end(error=self._capture.error, drops=self._drops(link)):
+            self._end_told = link.welcomes
 
     def _report(self, state: CameraState, reason: str) -> None:
         event = StateEvent(self._settings.camera, state, reason, time.time())

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream.alerting import CameraAlerts
 from stream.engine import NotScored, Scored, ScoringEngine, ToScore
@@ -29,10 +30,6 @@ log = logging.getLogger(__name__)
 
 STATUS_INTERVAL = 1.0
 """Seconds between two status files."""
-
-MOST_IN_MAP = float(np.finfo(np.float16).max)
-"""Kept score maps are half precision: half the disk, and finer (1 part in 2,000) than any figure made of them. Scores
-above its largest number, which no method comes near, are cut to it."""
 
 _WATCHING = (CameraState.LIVE, CameraState.CONNECTING)
 
@@ -193,8 +190,7 @@ class Worker:
         if self._settings.maps is not None:
             folder = self._settings.maps / packet.camera
             folder.mkdir(parents=True, exist_ok=True)
-            pixels = np.minimum(result.score.pixel_scores, MOST_IN_MAP).astype(np.float16)
-            np.save(folder / f"{packet.seq:08d}.npy", pixels, allow_pickle=False)
+            np.save(folder / f"{packet.seq:08d}.npy", map_to_keep(result.score.pixel_scores), allow_pickle=False)
 
     def _end(self, camera: str, ended: Ended) -> None:
         self._finish(camera)
@@ -236,6 +232,14 @@ class Worker:
         }
         cameras = {camera: health.to_json() for camera, health in self._health.items()}
         write_status(self._settings.status, {"written": time.time(), "worker": worker, "cameras": cameras})
+
+
+def map_to_keep(pixel_scores: NDArray[np.float32]) -> NDArray[np.floating]:
+    """A score map as it is kept: in half precision, half the disk and finer (1 part in 2,000) than any figure made of
+    it, unless a score is too high for that.
+    """
+    fits = pixel_scores.max() <= np.finfo(np.float16).max
+    return pixel_scores.astype(np.float16) if fits else pixel_scores
 
 
 def _row(packet: FramePacket, result: Scored | NotScored, age: float | None, alert: str | None) -> ScoreRow:

@@ -101,8 +101,11 @@ def read_map(path: Path) -> NDArray[np.float32]:
 
 def _regions_tally(peaks: Sequence[NDArray[np.float64]]) -> RegionTally | None:
     scores = np.concatenate(peaks) if peaks else np.zeros(0)
+    with np.errstate(over="ignore"):
+        halves = scores.astype(np.float16).astype(np.float64)
     # In the maps' own precision: else none reaches the highest threshold.
-    return RegionTally(region_thresholds(scores.astype(np.float16).astype(np.float64))) if scores.size else None
+    kept = np.where(np.isfinite(halves), halves, scores.astype(np.float32))
+    return RegionTally(region_thresholds(kept)) if kept.size else None
 
 
 def _judge_clip(

@@ -31,7 +31,7 @@ from stream.progress import progress_bar
 from stream.scorelog import ScoreLog, ScoreRow
 from stream.sources import open_source
 from stream.sources.base import SourceFrame
-from stream.worker import MOST_IN_MAP
+from stream.worker import map_to_keep
 
 GALLERY_FRAMES = 510
 """Most normal frames of a scene, evenly spaced: choosing the coreset of more takes hours."""
@@ -176,7 +176,7 @@ def _score(
     pixels = found.anomaly_map.reshape(extractor.preprocess.side, extractor.preprocess.side).float().cpu().numpy()
     file = map_file(config.state.parent / "maps" / scene.camera, frame.index)
     file.parent.mkdir(parents=True, exist_ok=True)
-    np.save(file, np.minimum(pixels, MOST_IN_MAP).astype(np.float16), allow_pickle=False)
+    np.save(file, map_to_keep(pixels), allow_pickle=False)
     log.add(
         scene.camera,
         ScoreRow(

@@ -96,6 +96,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                     _campus("appearance without averaging", channels=("appearance",), average=1),
                     _campus("appearance at its own place only", channels=("appearance",), reach=0),
                     _campus("motion alone", channels=("motion",)),
+                    _campus("motion without memory", channels=("motion",), motion_memory=0.0),
                     _campus("appearance and motion", channels=("appearance", "motion")),
                     _campus("motion and persistence", channels=("motion", "persistence")),
                     _campus("all three"),
@@ -105,7 +106,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 name="bank",
                 title="How many features of each place do the work of all",
                 paper="Not in the paper: the bank of places of the campus method, chosen by k-center.",
-                variants=(_bank(32), _bank(128), _bank(256), _bank(1024), _bank(5000)),
+                variants=(_bank(32), _bank(64), _bank(128), _bank(512), _bank(5000)),
             ),
         )
     }

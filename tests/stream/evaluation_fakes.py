@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from spade_core.metrics import AlertSpan
 from stream.evaluate.datasets.model import TestClip
 from stream.evaluate.scored import ScoredClip, ScoredScene
+from stream.worker import map_to_keep
 
 SIDE = 64
 
@@ -76,7 +77,7 @@ def scored_clip(
     for index, score in zip(indices, scores, strict=True):
         files.append(folder / f"{scene}-{name}-{index:08d}.npy")
         pixel_scores = np.full((SIDE, SIDE), score) if maps is None else maps[int(index) // every]
-        np.save(files[-1], pixel_scores.astype(np.float16))
+        np.save(files[-1], map_to_keep(pixel_scores.astype(np.float32)))
     return ScoredClip(
         scene=scene,
         clip=TestClip(name, folder, labels),

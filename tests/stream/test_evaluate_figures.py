@@ -158,6 +158,14 @@ def test_maps_that_show_the_truth_have_perfect_figures(tmp_path: Path) -> None:
     assert (found.rbdc, found.tbdc) == (1.0, 1.0)
 
 
+def test_scores_that_half_precision_cannot_hold_are_judged_all_the_same(tmp_path: Path) -> None:
+    masks = [FINE, ODD, ODD]
+    maps = [a_map(mask, 1e5 * (index + 1), 10.0) for index, mask in enumerate(masks)]
+    clip = scored_clip(tmp_path, masks, [10.0, 2e5, 3e5], maps=maps)
+    found = judge(scored_scene(clip))
+    assert (found.total.auc, found.rbdc) == (1.0, 1.0)
+
+
 def test_maps_that_show_the_contrary_have_none(tmp_path: Path) -> None:
     masks = [FINE, ODD]
     clip = scored_clip(tmp_path, masks, [2, 2], maps=[a_map(mask, 0.1, 2) for mask in masks])

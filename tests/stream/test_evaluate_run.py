@@ -34,6 +34,7 @@ from stream.evaluate.workspace import SceneFootage
 from stream.programs import open_camera
 from stream.scorelog import ScoreLog, ScoreRow
 from stream.stopping import StopSignal
+from stream.worker import map_to_keep
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "no_processes")]
 
@@ -75,7 +76,7 @@ def score_here(
             score, threshold = found.score, found.scene.calibration.threshold
             file = map_file(config.state.parent / "maps" / camera.id, frame.index)
             file.parent.mkdir(parents=True, exist_ok=True)
-            np.save(file, score.pixel_scores.astype(np.float16))
+            np.save(file, map_to_keep(score.pixel_scores))
             log.add(
                 camera.id,
                 ScoreRow(

@@ -71,7 +71,8 @@ def test_the_last_line_of_table_6_and_the_first_of_table_7_are_the_papers_own_me
 def test_the_campus_table_goes_from_the_faithful_method_to_the_whole_of_ours() -> None:
     first, *ours = (section_of(variant) for variant in TABLES["campus"].variants)
     changed = [
-        [key for key in ("channels", "bank", "average", "reach") if getattr(s, key) != DEFAULTS[key]] for s in ours
+        [key for key in ("channels", "motion_memory", "bank", "average", "reach") if getattr(s, key) != DEFAULTS[key]]
+        for s in ours
     ]
 
     assert first.name == "spade"

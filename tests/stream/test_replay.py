@@ -130,7 +130,7 @@ def test_backbone_and_method_are_those_of_the_gallery():
             "persistence": 9.0,
             "channels": ["appearance", "motion", "persistence"],
             "motion_memory": 0.3,
-            "bank": 256,
+            "bank": 128,
             "average": 3,
             "reach": 1,
         },

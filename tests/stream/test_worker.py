@@ -23,7 +23,7 @@ from stream.outbox import Outbox
 from stream.policy import PolicySettings
 from stream.reader import Reader, ReaderSettings
 from stream.scorelog import ScoreLog, ScoreRow, read_scores
-from stream.worker import Worker, WorkerSettings
+from stream.worker import Worker, WorkerSettings, map_to_keep
 
 SIDE = 32
 POLICY = PolicySettings(min_duration=0.1, end_after=0.2, cooldown=0.0)
@@ -347,6 +347,13 @@ def test_score_maps_are_kept_where_asked_for(bench: Bench) -> None:
     assert (first[:8, :8] == 7).all()
     assert second.max() == 8
     assert first[8:].max() == 0
+    assert first.dtype == np.float16
+
+
+def test_a_map_with_a_score_that_half_precision_cannot_hold_is_kept_as_it_is() -> None:
+    assert map_to_keep(np.array([[65504.0]], np.float32)).dtype == np.float16
+    high = map_to_keep(np.array([[65536.0]], np.float32))
+    assert (high.dtype, high.max()) == (np.float32, 65536.0)
 
 
 def test_a_frame_without_a_score_has_no_map(bench: Bench) -> None:
