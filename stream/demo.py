@@ -32,6 +32,10 @@ from stream.stopping import StopSignal
 
 CAMERA = "walkway"
 NORMAL_SECONDS = 120.0  # walkers only: enrolled
+HELD_OUT = 0.4
+"""Part of the normal footage that sets the threshold: two minutes are little, and what stays for eight seconds is only
+known in what is left of a piece after eight."""
+
 SCORED_FPS = 5.0
 
 
@@ -155,7 +159,7 @@ def _settings(sockets: Path, method: str) -> dict[str, Any]:
     return {
         "state": "state",
         "cameras": [camera],
-        "gallery": {"folder": "galleries"},
+        "gallery": {"folder": "galleries", "holdout": HELD_OUT},
         "method": {"name": method},
         "worker": {"maps": "maps"},
         "link": {"endpoint": f"ipc://{sockets}/link"},

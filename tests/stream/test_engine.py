@@ -274,6 +274,6 @@ def test_what_stays_for_seconds_is_remembered_from_batch_to_batch(made: Path):
     lasting.new_memory = lambda: memory  # type: ignore[method-assign]
     lasting.score_frame = real.score_frame  # type: ignore[method-assign]
     engine.scenes["yard"] = Scene("yard", engine.scenes["yard"].gallery, lasting)
-    for step in range(9):
+    for step in range(17):
         engine.score([to_score(brightness=200, time=step / 2)])
-    assert memory.lasting(np.full((2, 2), np.inf, np.float32), 4.5).all()
+    assert memory.lasting(np.full((2, 2), np.inf, np.float32), 8.5).all()
