@@ -13,8 +13,9 @@ from spade_core.alarms import AlarmRule, Timeline
 from spade_core.calibration import Calibration, calibrate
 from spade_core.campus import CampusFrameScorer, CampusParameters, CampusScorer, SceneMemory, campus_arrays
 from spade_core.campus_calibration import CampusCalibrator
+from spade_core.errors import GalleryMismatch
 from spade_core.extractor import Features
-from spade_core.gallery import NormalFrames
+from spade_core.gallery import Gallery, NormalFrames
 from spade_core.motion import MEMORY, MotionMeter
 from spade_core.preprocess import Preprocess
 from spade_core.scorer import FrameScore, SpadeParameters, SpadeScorer
@@ -133,6 +134,18 @@ def parameters_from(values: Mapping[str, Any]) -> Parameters:
         return kinds[method](**rest)
     except TypeError as error:
         raise ValueError(f"method {method}: {error}") from None
+
+
+def gallery_parameters(gallery: Gallery) -> Parameters:
+    """The parameters that a gallery was calibrated with.
+
+    Raises:
+        GalleryMismatch: this version has no such method, or no such parameter.
+    """
+    try:
+        return parameters_from(gallery.calibration.parameters)
+    except ValueError as error:
+        raise GalleryMismatch(f"{gallery.folder}: made by another version of this program: {error}") from None
 
 
 class _SpadeFrameScorer:

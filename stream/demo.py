@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from spade_core.gallery import Gallery
 from spade_core.metrics import roc_auc
+from spade_core.metrics.events import EARLY
 from stream.campus import CampusScene, Script, ScriptedEvent, test_script
 from stream.campus.video import render_video
 from stream.commands import enroll_camera
@@ -24,7 +25,7 @@ from stream.config import Config, load_config
 from stream.errors import StreamError
 from stream.overlay import encode
 from stream.progress import progress_bar
-from stream.replay import finish_folder, prepare_folder, run_with_progress, socket_folder
+from stream.replay import expected_frames, finish_folder, prepare_folder, run_with_progress, socket_folder
 from stream.report import EventOutcome, Report, write_report
 from stream.results import Episode, Results, cards, load_results, timelines
 from stream.sheet import tiled
@@ -62,7 +63,7 @@ def run_demo(out: Path, *, seed: int, method: str, stopping: StopSignal) -> int:
         print(f"2. enrolling its first {NORMAL_SECONDS:.0f} s, which are normal", flush=True)
         gallery = _enroll(config, stopping)
         print("3. reader, worker, feed and subscribers, as processes of their own; alerts as they arrive:", flush=True)
-        outcome = run_with_progress(config, path, camera, stopping=stopping)
+        outcome = run_with_progress(config, path, expected=expected_frames(camera), stopping=stopping)
     if stopping() or outcome.failed:
         raise StreamError("stopped before the end" if stopping() else f"the run failed: {', '.join(outcome.failed)}")
     results = load_results(scores=config.scores, camera=CAMERA, alerts=out / "alerts.jsonl", recorded_at=0.0)
@@ -96,11 +97,6 @@ class Verdict:
     def false_alerts(self) -> int:
         """Alerts of which no message shows an anomaly."""
         return sum(match is None for match in self.matches.values())
-
-
-EARLY = 2.0
-"""Seconds that an alert may start before the event that it finds (the bag's owner stops and bends); one that was open
-long before was about something else."""
 
 
 def judge(results: Results, truth: Truth, *, folder: Path) -> Verdict:

@@ -11,7 +11,7 @@ from spade_core.extractor import FeatureExtractor, fingerprint_mismatch
 from spade_core.gallery import Gallery
 from spade_core.gallery_layout import current_version
 from spade_core.gallery_writer import GalleryWriter
-from spade_core.methods import gallery_arrays, motion_meter, parameters_from
+from spade_core.methods import gallery_arrays, gallery_parameters, motion_meter
 from spade_core.motion import MotionMeter
 from stream.enroll import Progress
 from stream.errors import SourceNotFound, UsageError
@@ -63,10 +63,7 @@ def add_frames(
     """
     if difference := fingerprint_mismatch(extractor.fingerprint(), gallery.fingerprint):
         raise GalleryMismatch(f"{gallery.folder}: made with something else than what runs: {difference}")
-    try:
-        parameters = parameters_from(gallery.calibration.parameters)
-    except ValueError as error:
-        raise GalleryMismatch(f"{gallery.folder}: made by another version of this program: {error}") from None
+    parameters = gallery_parameters(gallery)
     capacity = settings.capacity or int(gallery.manifest["note"].get("capacity", DEFAULT_CAPACITY))
     if len(gallery) >= capacity:
         raise _full(gallery, capacity)

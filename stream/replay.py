@@ -19,13 +19,13 @@ from typing import Any
 
 import yaml
 
-from spade_core.errors import GalleryMismatch
 from spade_core.gallery import Gallery
-from spade_core.methods import parameters_from
+from spade_core.methods import gallery_parameters
 from stream import programs
 from stream.config import CameraSection, Config, build_config
 from stream.errors import StreamError, UsageError
 from stream.health import read_status
+from stream.outbox import write_durably
 from stream.progress import progress_bar
 from stream.report import Report, write_report
 from stream.results import Results, cards, load_results, timelines
@@ -75,7 +75,7 @@ def run_replay(options: ReplayOptions, *, stopping: Callable[[], bool]) -> int:
         prepare_folder(options.out, marker="replay.yaml")
         path = options.out / "replay.yaml"
         path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-        outcome = run_with_progress(config, path, camera, stopping=stopping)
+        outcome = run_with_progress(config, path, expected=expected_frames(camera), stopping=stopping)
     results = load_results(
         scores=config.scores, camera=CAMERA, alerts=options.out / "alerts.jsonl", recorded_at=camera.recorded_at_unix
     )
@@ -94,10 +94,7 @@ def method_settings(gallery: Gallery, *, weights: Path | None, device: str) -> d
     image = {"size": preprocessing["size"]}
     if (crop := preprocessing.get("crop")) is not None:
         image["crop"] = crop
-    try:
-        parameters = dict(parameters_from(gallery.calibration.parameters).describe())
-    except ValueError as error:
-        raise GalleryMismatch(f"{gallery.folder}: made by another version of this program: {error}") from None
+    parameters = dict(gallery_parameters(gallery).describe())
     name = parameters.pop("method")
     backbone = {"name": gallery.fingerprint["backbone"], "weights": None if weights is None else str(weights.resolve())}
     return {"backbone": {**backbone, "device": device}, "method": {"name": name, **image, **parameters}}
@@ -157,36 +154,61 @@ def prepare_folder(out: Path, *, marker: str) -> None:
 
 def finish_folder(out: Path, config: Config, camera: str) -> None:
     """Puts the scores where people look for them, and removes what only the running processes needed."""
-    target = out / "scores.csv"
-    parts = sorted((config.scores / camera).glob("*.csv"))
-    with target.open("wb") as file:
-        for number, part in enumerate(parts):
-            lines = part.read_bytes().splitlines(keepends=True)
-            file.writelines(lines[1:] if number else lines)
+    join_scores(config.scores / camera, out / "scores.csv")
     shutil.rmtree(config.state, ignore_errors=True)
 
 
-def run_with_progress(config: Config, path: Path, camera: CameraSection, *, stopping: Callable[[], bool]) -> Outcome:
-    """Runs the pipeline with a bar that counts the camera's scored frames."""
-    expected = _expected_frames(camera)
+def join_scores(days: Path, target: Path) -> None:
+    """Joins a camera's score files, one a day, into one with one heading."""
+    lines: list[bytes] = []
+    for part in sorted(days.glob("*.csv")):
+        more = part.read_bytes().splitlines(keepends=True)
+        lines += more[1:] if lines else more
+    write_durably(target, b"".join(lines))
+
+
+def run_with_progress(
+    config: Config,
+    path: Path,
+    *,
+    expected: int | None,
+    stopping: Callable[[], bool],
+    on_tick: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Runs the pipeline with a bar that counts the frames that all cameras had scored.
+
+    Args:
+        config: what runs.
+        path: of its file.
+        expected: frames in all; None = not known.
+        stopping: polled; True asks for a clean end.
+        on_tick: called often meanwhile.
+
+    Raises:
+        ProcessMisconfigured: a process cannot work with this configuration.
+        StreamError: one breaks off again and again.
+    """
     due = 0.0
     with progress_bar("score", unit="frame", total=expected) as bar:
 
-        def on_tick() -> None:
+        def show() -> None:
             nonlocal due
+            on_tick()
             if time.monotonic() < due:
                 return
             due = time.monotonic() + _STATUS_EVERY
-            health = read_status(config.status, now=time.time())["cameras"].get(camera.id, {})
-            bar.update(health.get("scored", 0) + health.get("not_scored", 0) - bar.n)
+            cameras = read_status(config.status, now=time.time())["cameras"].values()
+            bar.update(sum(camera["scored"] + camera["not_scored"] for camera in cameras) - bar.n)
 
-        outcome = programs.run(config, path, stopping=stopping, on_tick=on_tick)
-        due = 0.0
-        on_tick()
-    return outcome
+        try:
+            return programs.run(config, path, stopping=stopping, on_tick=show)
+        finally:
+            due = 0.0
+            show()
 
 
-def _expected_frames(camera: CameraSection) -> int | None:
+def expected_frames(camera: CameraSection) -> int | None:
+    """Frames of a camera that will be scored; None = its source does not say how long it is."""
     source = programs.open_camera(camera)
     try:
         count, rate = source.info.frame_count, source.info.fps

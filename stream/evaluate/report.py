@@ -18,7 +18,7 @@ from stream.evaluate.style import STYLE
 from stream.outbox import write_durably
 from stream.report.charts import CurveLine, count, curves_svg, number, timeline_svg
 from stream.report.model import Timeline
-from stream.report.page import data_table, document, link, tiles
+from stream.report.page import data_table, document, figure, tiles
 
 _TILES = (
     "frame_auc_micro",
@@ -235,12 +235,7 @@ def _pictures(kind: str, pictures: Sequence[Shown], folder: Path) -> str:
 
 
 def _figure(picture: Path | None, caption: str, of: Shown, folder: Path) -> str:
-    content = (
-        '<div class="none">none</div>'
-        if picture is None
-        else f'<img src="{link(picture, folder)}" alt="{escape(f"{caption} of {of.title}")}" loading="lazy">'
-    )
-    return f"<figure>{content}<figcaption>{caption}</figcaption></figure>"
+    return figure(picture, folder, caption, f"{caption} of {of.title}", absent="none")
 
 
 def _settings(figures: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ from stream.evaluate.scoring import score_footage
 from stream.evaluate.workspace import check_settings, chosen_scenes, link_scene, settings
 from stream.outbox import write_durably
 from stream.progress import progress_bar
-from stream.replay import prepare_folder, socket_folder
+from stream.replay import join_scores, prepare_folder, socket_folder
 from stream.stopping import StopSignal
 
 CONFIG, METRICS, CURVES, REPORT = "eval.yaml", "metrics.json", "curves.json", "report.html"
@@ -178,10 +178,7 @@ def _mask_thresholds(scored: Scored, maps: MapFigures) -> dict[str, tuple[float,
 def _keep_scores(config: Config, out: Path) -> None:
     """``scores/SCENE.csv``; removes what only the running processes needed."""
     for camera in config.cameras:
-        parts = sorted((config.scores / camera.id).glob("*.csv"))
-        lines = [line for part in parts for line in part.read_bytes().splitlines(keepends=True)]
-        heading = lines[:1]
-        write_durably(out / "scores" / f"{camera.id}.csv", b"".join(heading + [x for x in lines if x not in heading]))
+        join_scores(config.scores / camera.id, out / "scores" / f"{camera.id}.csv")
     shutil.rmtree(config.state, ignore_errors=True)
 
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stream import programs
 from stream.config import Config
 from stream.errors import ProcessMisconfigured, StreamError
 from stream.evaluate.workspace import SceneFootage
-from stream.health import read_status
-from stream.progress import progress_bar
-
-_STATUS_EVERY = 0.5  # s between two looks at how far it is
+from stream.replay import run_with_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +28,14 @@ def score_footage(
     Raises:
         ProcessMisconfigured: a process cannot work with this configuration.
     """
-    clock, due = ScoringClock(config.scores), 0.0
-    with progress_bar("score", unit="frame", total=sum(scene.expected(every) for scene in footage)) as bar:
-
-        def on_tick() -> None:
-            nonlocal due
-            clock.look()
-            if time.monotonic() >= due:
-                due = time.monotonic() + _STATUS_EVERY
-                cameras = read_status(config.status, now=time.time())["cameras"].values()
-                bar.update(sum(camera["scored"] + camera["not_scored"] for camera in cameras) - bar.n)
-
-        try:
-            outcome = programs.run(config, path, stopping=stopping, on_tick=on_tick)
-            problems = [f"{failure}: its footage was not read to the end" for failure in outcome.failed]
-        except ProcessMisconfigured:
-            raise
-        except StreamError as error:  # figures of what was scored are worth more than none
-            problems = [str(error)]
-        due = 0.0
-        on_tick()
+    clock, expected = ScoringClock(config.scores), sum(scene.expected(every) for scene in footage)
+    try:
+        outcome = run_with_progress(config, path, expected=expected, stopping=stopping, on_tick=clock.look)
+        problems = [f"{failure}: its footage was not read to the end" for failure in outcome.failed]
+    except ProcessMisconfigured:
+        raise
+    except StreamError as error:  # figures of what was scored are worth more than none
+        problems = [str(error)]
     if stopping():
         problems.append("stopped before the end")
     return Scoring(tuple(problems), clock.frames_per_second())

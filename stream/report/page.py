@@ -187,16 +187,19 @@ def _verdict(card: AlertCard, *, labelled: bool) -> str:
 def _pictures(card: AlertCard, folder: Path) -> str:
     alert = card.alert
     shown = f"frame {alert.frame_seq} of {_place(alert)}"
-    side = _figure(card.mask, folder, "Mask, white = anomalous", f"Anomaly mask of {shown}")
+    side = figure(card.mask, folder, "Mask, white = anomalous", f"Anomaly mask of {shown}")
     if card.neighbour is not None:
-        side += _figure(card.neighbour, folder, "Nearest normal frame", f"Normal frame most like {shown}")
-    main = _figure(card.snapshot, folder, "Frame with the anomalous region", f"Anomalous region drawn into {shown}")
+        side += figure(card.neighbour, folder, "Nearest normal frame", f"Normal frame most like {shown}")
+    main = figure(card.snapshot, folder, "Frame with the anomalous region", f"Anomalous region drawn into {shown}")
     return f'<div class="pictures">{main}<div class="side">{side}</div></div>'
 
 
-def _figure(picture: Path | None, folder: Path, caption: str, alternative: str) -> str:
+def figure(
+    picture: Path | None, folder: Path, caption: str, alternative: str, *, absent: str = "no picture kept"
+) -> str:
+    """A picture with its caption; ``absent`` stands where there is none."""
     content = (
-        '<div class="none">no picture kept</div>'
+        f'<div class="none">{escape(absent)}</div>'
         if picture is None
         else f'<img src="{link(picture, folder)}" alt="{escape(alternative)}" loading="lazy" decoding="async">'
     )

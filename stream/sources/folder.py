@@ -48,10 +48,10 @@ def open_folder(path: Path, *, fps: float) -> Source:
         SourceNotFound: it holds none of these, or more than one of them.
         UsageError: ``fps`` is not positive.
     """
-    images = _files(path, IMAGE_SUFFIXES)
-    videos = _files(path, VIDEO_SUFFIXES)
-    folders = sorted((entry for entry in path.iterdir() if entry.is_dir() and _visible(entry)), key=natural_key)
-    clips = [Clip(folder.name, files) for folder in folders if (files := _files(folder, IMAGE_SUFFIXES))]
+    images = files_in(path, IMAGE_SUFFIXES)
+    videos = files_in(path, VIDEO_SUFFIXES)
+    folders = sorted((entry for entry in path.iterdir() if entry.is_dir() and is_visible(entry)), key=natural_key)
+    clips = [Clip(folder.name, files) for folder in folders if (files := files_in(folder, IMAGE_SUFFIXES))]
     found = [kind for kind, some in (("images", images), ("video files", videos), ("clip folders", clips)) if some]
     if not found:
         kinds = " ".join(sorted(IMAGE_SUFFIXES))
@@ -244,12 +244,14 @@ def _info_of(file: Path) -> SourceInfo:
         video.close()
 
 
-def _files(folder: Path, suffixes: frozenset[str]) -> tuple[Path, ...]:
+def files_in(folder: Path, suffixes: frozenset[str]) -> tuple[Path, ...]:
+    """Files with one of these endings in natural order, without hidden ones (``._001.tif`` is no image)."""
     matching = (
-        file for file in folder.iterdir() if file.suffix.lower() in suffixes and _visible(file) and file.is_file()
+        file for file in folder.iterdir() if file.suffix.lower() in suffixes and is_visible(file) and file.is_file()
     )
     return tuple(sorted(matching, key=natural_key))
 
 
-def _visible(path: Path) -> bool:
+def is_visible(path: Path) -> bool:
+    """Whether a file or folder is one that people see."""
     return not path.name.startswith(".")

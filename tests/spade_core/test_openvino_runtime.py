@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torchvision.models
+from random_networks import random_state
 from torch import Tensor, nn
 
 from spade_core.backbone import Backbone, load_backbone
@@ -34,18 +34,6 @@ ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-3  # of a tensor's norm: what docs/method.md promises
 
 
-def random_weights(name: str) -> dict[str, Tensor]:
-    """Of a torchvision network, with random, but sane, batch-norm statistics."""
-    generator = torch.Generator().manual_seed(7)
-    state = torchvision.models.get_model(name, weights=None).state_dict()
-    for key, value in state.items():
-        if key.endswith("running_mean"):
-            value.normal_(0, 0.1, generator=generator)
-        elif key.endswith("running_var"):
-            value.uniform_(0.5, 2, generator=generator)
-    return state
-
-
 Pair = tuple[Backbone, Backbone]
 
 
@@ -57,7 +45,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     weights = None
     if request.param != "efficientnet_lite0":
         weights = tmp_path_factory.mktemp("weights") / "random.pth"
-        torch.save(random_weights(request.param), weights)
+        torch.save(random_state(request.param), weights)
     yield tuple(load_backbone(request.param, weights=weights, runtime=name) for name in ("torch", "openvino"))
     if weights is not None:
         weights.unlink()  # up to 276 MB

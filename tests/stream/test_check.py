@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny_extractor import Footage, tiny_extractor
+from tiny_extractor import Footage, brief_settings, tiny_extractor
 
 from spade_core.alarms import AlarmRule
 from spade_core.campus import CampusParameters
@@ -17,7 +17,7 @@ from spade_core.errors import BackboneError
 from stream import commands
 from stream.config import load_config
 from stream.engine import alarm_rule_of, extractor_of, runtime_of
-from stream.enroll import EnrollSettings, enroll
+from stream.enroll import enroll
 from stream.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -32,14 +32,7 @@ def galleries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     enroll(
         Footage(100),
         folder / "gate",
-        settings=EnrollSettings(
-            capacity=1000,
-            holdout=0.4,
-            false_alarms_per_day=2.0,
-            rule=AlarmRule(min_duration=0.6, quiet=2.0),
-            fps=None,
-            seconds=None,
-        ),
+        settings=brief_settings(false_alarms_per_day=2.0),
         extractor=tiny_extractor(side=SIDE),
         parameters=CampusParameters(),
         note={},

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from pipeline_fakes import wait_until
-from tiny_extractor import Footage, a_picture, tiny_extractor
+from tiny_extractor import Footage, a_picture, brief_settings, tiny_extractor
 
-from spade_core.alarms import AlarmRule
 from spade_core.campus import CampusParameters
 from spade_core.errors import GalleryCorrupt, GalleryMismatch, GalleryNotFound, InputError
 from spade_core.extractor import FeatureExtractor, Features
@@ -22,7 +21,7 @@ from spade_core.motion import GRID
 from spade_core.preprocess import Preprocess
 from spade_core.scorer import FrameScore, SpadeParameters
 from stream.engine import NotScored, Scene, Scored, ScoringEngine, ToScore
-from stream.enroll import EnrollSettings, enroll
+from stream.enroll import enroll
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -37,14 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         enroll(
             Footage(100),
             folder / name,
-            settings=EnrollSettings(
-                capacity=8,
-                holdout=0.4,
-                false_alarms_per_day=1.0,
-                rule=AlarmRule(min_duration=0.6, quiet=2.0),
-                fps=None,
-                seconds=None,
-            ),
+            settings=brief_settings(capacity=8),
             extractor=tiny_extractor(),
             parameters=parameters,
             note={},

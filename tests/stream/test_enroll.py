@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_extractor import Footage, a_picture, tiny_extractor
+from tiny_extractor import Footage, a_picture, brief_settings, tiny_extractor
 
-from spade_core.alarms import AlarmRule
 from spade_core.campus import CampusParameters
 from spade_core.errors import CalibrationError, GalleryError, GalleryMismatch, GalleryNotFound
 from spade_core.gallery import Gallery
@@ -21,7 +20,7 @@ from spade_core.methods import Parameters
 from spade_core.scorer import SpadeParameters
 from stream import enroll as enrolment
 from stream.engine import open_scene
-from stream.enroll import EnrollSettings, Progress, enroll
+from stream.enroll import Progress, enroll
 from stream.errors import SourceCorrupt, SourceStalled, UsageError
 from stream.reconnect import ReconnectingSource
 from stream.sources.base import SourceFrame
@@ -29,14 +28,7 @@ from stream.sources.window import windowed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SETTINGS = EnrollSettings(
-    capacity=1000,
-    holdout=0.4,
-    false_alarms_per_day=1.0,
-    rule=AlarmRule(min_duration=0.6, quiet=2.0),
-    fps=None,
-    seconds=None,
-)
+SETTINGS = brief_settings()
 BOTH = pytest.mark.parametrize("parameters", [SpadeParameters(), CampusParameters()], ids=["spade", "campus"])
 
 

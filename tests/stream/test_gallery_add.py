@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_extractor import Footage, a_picture, tiny_extractor
+from tiny_extractor import Footage, a_picture, brief_settings, tiny_extractor
 
-from spade_core.alarms import AlarmRule
 from spade_core.errors import GalleryCorrupt, GalleryError, GalleryMismatch
 from spade_core.gallery import Gallery
 from spade_core.gallery_versions import use_version
 from spade_core.scorer import SpadeParameters
 from stream import gallery_add
 from stream.engine import open_scene
-from stream.enroll import EnrollSettings, Progress, enroll
+from stream.enroll import Progress, enroll
 from stream.errors import SourceCorrupt, SourceNotFound, UsageError
 from stream.gallery_add import AddSettings, add_frames
 
@@ -32,14 +31,7 @@ def folder(tmp_path: Path) -> Path:
     enroll(
         Footage(100),
         tmp_path / "yard",
-        settings=EnrollSettings(
-            capacity=70,
-            holdout=0.4,
-            false_alarms_per_day=1.0,
-            rule=AlarmRule(min_duration=0.6, quiet=2.0),
-            fps=None,
-            seconds=None,
-        ),
+        settings=brief_settings(capacity=70),
         extractor=tiny_extractor(),
         parameters=SpadeParameters(),
         note={"scene": "yard"},

@@ -11,9 +11,11 @@ from pipeline_fakes import GreySource
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
+from spade_core.alarms import AlarmRule
 from spade_core.backbone import Backbone
 from spade_core.extractor import FeatureExtractor
 from spade_core.preprocess import Preprocess
+from stream.enroll import EnrollSettings
 from stream.sources.base import SourceFrame
 
 SIDE = 32
@@ -38,6 +40,18 @@ def tiny_extractor(*, side: int = SIDE, weights_id: str = "none") -> FeatureExtr
         network=_MeanColours(),
     )
     return FeatureExtractor(backbone, Preprocess(side))
+
+
+def brief_settings(*, capacity: int = 1000, false_alarms_per_day: float = 1.0) -> EnrollSettings:
+    """Every frame; the last two fifths are held out, for alerts of 0.6 s."""
+    return EnrollSettings(
+        capacity=capacity,
+        holdout=0.4,
+        false_alarms_per_day=false_alarms_per_day,
+        rule=AlarmRule(min_duration=0.6, quiet=2.0),
+        fps=None,
+        seconds=None,
+    )
 
 
 class Footage(GreySource):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stream.errors import DatasetError
 from stream.evaluate.datasets.model import Scene
-from stream.sources.folder import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key
+from stream.sources.folder import IMAGE_SUFFIXES, VIDEO_SUFFIXES, files_in, is_visible, natural_key
 
 _SHOWN = 6
 """Entries of a folder that a message names."""
@@ -80,17 +80,11 @@ def image_files(folder: Path) -> tuple[Path, ...]:
     return files_in(folder, IMAGE_SUFFIXES) if folder.is_dir() else ()
 
 
-def files_in(folder: Path, suffixes: frozenset[str]) -> tuple[Path, ...]:
-    """Files with one of these endings in natural order, without hidden ones (``._001.tif`` is no image)."""
-    found = (file for file in folder.iterdir() if file.suffix.lower() in suffixes and _visible(file) and file.is_file())
-    return tuple(sorted(found, key=natural_key))
-
-
 def subfolders(folder: Path) -> tuple[Path, ...]:
     """Folders in natural order, without hidden ones; () where there is no such folder."""
     if not folder.is_dir():
         return ()
-    return tuple(sorted((entry for entry in folder.iterdir() if entry.is_dir() and _visible(entry)), key=natural_key))
+    return tuple(sorted((entry for entry in folder.iterdir() if entry.is_dir() and is_visible(entry)), key=natural_key))
 
 
 def checked_name(what: str, folder: Path) -> str:
@@ -116,11 +110,7 @@ def missing_clips(scenes: Iterable[Scene], *, train: int, test: int) -> tuple[st
 
 def contents(folder: Path) -> str:
     """What a folder holds, for messages."""
-    entries = sorted(filter(_visible, folder.iterdir()), key=natural_key)
+    entries = sorted(filter(is_visible, folder.iterdir()), key=natural_key)
     names = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries[:_SHOWN]]
     more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
     return ", ".join(names) + more if names else "nothing"
-
-
-def _visible(path: Path) -> bool:
-    return not path.name.startswith(".")

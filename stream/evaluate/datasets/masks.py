@@ -19,9 +19,8 @@ from PIL import Image
 
 from stream.errors import DatasetError
 from stream.evaluate.datasets.frames import Frames, image_size
-from stream.evaluate.datasets.listing import files_in
 from stream.sources.ffmpeg import MAX_PIXELS
-from stream.sources.folder import IMAGE_SUFFIXES
+from stream.sources.folder import IMAGE_SUFFIXES, files_in
 
 MATLAB_NAME = "volLabel"
 """The variable that CUHK Avenue keeps its masks in: one cell for each frame."""
