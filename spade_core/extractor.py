@@ -7,17 +7,19 @@ torch's global settings (threads, TF32) are the caller's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from spade_core.backbone import Backbone
 from spade_core.errors import InputError
 from spade_core.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from spade_core.pyramid import PyramidNetwork
+from spade_core.runtime import Compiled
 
 FINGERPRINT_FORMAT: Final = 1
 """Grows when the same names and numbers come to mean other features."""
@@ -26,12 +28,47 @@ _MAX_BYTE: Final = 255.0
 _ABSENT: Final = object()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """What the backbone sees in B images, on its device. The memory layout of the levels is not promised."""
+    """What the backbone sees in B images, on its device.
 
-    pooled: Tensor  # (B, D) float32: the whole image
-    levels: tuple[Tensor, ...]  # (B, C_l, H_l, W_l) float32 each, finest first: the pyramid
+    The pooled features are made when they are first asked for: a network's last third, which only those need that
+    compare whole images.
+
+    Args:
+        pooled: (B, D) float32, the whole image; None = to be made by ``head``.
+        levels: (B, C_l, H_l, W_l) float32 each, finest first: the pyramid. Their memory layout is not promised.
+        head: (B, H, W, C) of the coarsest level to pooled features.
+    """
+
+    __slots__ = ("_head", "_pooled", "levels")
+
+    def __init__(self, pooled: Tensor | None, levels: tuple[Tensor, ...], *, head: Compiled | None = None) -> None:
+        if pooled is None and head is None:
+            raise InputError("features need pooled features, or a head that makes them")
+        self._pooled, self.levels, self._head = pooled, levels, head
+
+    def __len__(self) -> int:
+        return len(self.levels[0])
+
+    @property
+    def pooled(self) -> Tensor:
+        """(B, D) float32."""
+        if self._pooled is None and self._head is not None:
+            (self._pooled,) = self._head(self.levels[-1].permute(0, 2, 3, 1))
+        assert self._pooled is not None
+        return self._pooled
+
+    def row(self, b: int) -> Features:
+        """Those of image b alone (B = 1), as views."""
+        if len(self) == 1:
+            return self
+        pooled = None if self._pooled is None else self._pooled[b : b + 1]
+        return Features(pooled, tuple(level[b : b + 1] for level in self.levels), head=self._head)
+
+    def kept(self) -> Features:
+        """The same, but no view of a larger batch: to be held on to for longer than that."""
+        levels = tuple(level if _is_whole(level) else level.clone() for level in self.levels)
+        return Features(self._pooled, levels, head=self._head)
 
 
 class FeatureExtractor:
@@ -40,17 +77,22 @@ class FeatureExtractor:
     Args:
         backbone: what extracts.
         preprocess: what the images were made with (:func:`spade_core.preprocess.scoring_image`).
+        batch: most images that are expected at once.
 
     Raises:
         BackboneError: the backbone's runtime cannot run it on images of this size.
     """
 
-    def __init__(self, backbone: Backbone, preprocess: Preprocess) -> None:
+    def __init__(self, backbone: Backbone, preprocess: Preprocess, *, batch: int = 1) -> None:
         self.backbone, self.preprocess = backbone, preprocess
-        backbone.prepare(preprocess.side)  # here, so that it is no camera's first frame that waits for it
-        # For bytes: (x / 255 - mean) / std in one step less.
-        self._mean = _per_channel(IMAGENET_MEAN, backbone.device)
-        self._std = _per_channel(IMAGENET_STD, backbone.device)
+        side, (channels, height, width) = preprocess.side, self.level_shapes[-1]
+        # Here, so that it is no camera's first frame that waits for it.
+        compiled, device = partial(backbone.runtime.compile, batch=batch), backbone.device
+        image = torch.zeros(1, side, side, 3, dtype=torch.uint8, device=device)
+        deepest = torch.zeros(1, height, width, channels, device=device)
+        name = f"{backbone.name} {backbone.weights_id}"
+        self._trunk = compiled(_Trunk(backbone.network), image, name=f"{name} trunk")
+        self._head = compiled(_Head(backbone.network), deepest, name=f"{name} head")
 
     @property
     def level_shapes(self) -> tuple[tuple[int, int, int], ...]:
@@ -71,13 +113,12 @@ class FeatureExtractor:
             InputError: the images are not such an array, or there are none.
         """
         self._check(images)
-        # Bytes go to the device, floats are made there: a quarter of the transfer. The permuted view is channels-last
-        # already, and stays so. Message views are read-only, which torch does not know: those are copied.
+        # Bytes go to the device, floats are made there: a quarter of the transfer. Message views are read-only, which
+        # torch does not know: those are copied.
         pixels = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(self.backbone.device)
         with torch.inference_mode():
-            normalised = (pixels.permute(0, 3, 1, 2).float() - self._mean) / self._std
-            pooled, levels = self.backbone(normalised)
-        return Features(pooled, levels)
+            levels = self._trunk(pixels)
+            return Features(None, tuple(level.permute(0, 3, 1, 2) for level in levels), head=self._head)
 
     def fingerprint(self) -> dict[str, Any]:
         """All that decides what the features of a frame are, as JSON values."""
@@ -137,5 +178,36 @@ def _shown(value: object) -> str:
     return "absent" if value is _ABSENT else repr(value)
 
 
-def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
-    return torch.tensor(values, device=device).view(1, -1, 1, 1) * _MAX_BYTE
+def _is_whole(level: Tensor) -> bool:
+    return level.untyped_storage().nbytes() == level.numel() * level.element_size()
+
+
+# --- what the runtime runs: bytes in, and channels last in and out, as both ends have them anyway ---------------------
+
+
+class _Trunk(nn.Module):
+    """(B, S, S, 3) uint8 RGB to the levels, (B, H_l, W_l, C_l) each."""
+
+    def __init__(self, network: PyramidNetwork) -> None:
+        super().__init__()
+        self.network = network
+        # For bytes: (x / 255 - mean) / std in one step less. No buffers, which half precision would round.
+        self._mean, self._std = (torch.tensor(values) * _MAX_BYTE for values in (IMAGENET_MEAN, IMAGENET_STD))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        mean, std = self._mean.to(images.device), self._std.to(images.device)
+        weights = next(self.network.parameters(), self._mean)
+        normalised = ((images.float() - mean) / std).permute(0, 3, 1, 2).to(weights.dtype)
+        return tuple(level.permute(0, 2, 3, 1).contiguous() for level in self.network.levels(normalised))
+
+
+class _Head(nn.Module):
+    """(B, H, W, C) of the coarsest level to pooled features (B, D)."""
+
+    def __init__(self, network: PyramidNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, deepest: Tensor) -> tuple[Tensor]:
+        weights = next(self.network.parameters(), deepest)
+        return (self.network.pooled(deepest.permute(0, 3, 1, 2).to(weights.dtype)),)

@@ -18,6 +18,7 @@ from spade_core.extractor import Features
 from spade_core.gallery import Gallery, NormalFrames
 from spade_core.motion import MEMORY, MotionMeter
 from spade_core.preprocess import Preprocess
+from spade_core.runtime import Runtime
 from spade_core.scorer import FrameScore, SpadeParameters, SpadeScorer
 
 Parameters = SpadeParameters | CampusParameters
@@ -69,7 +70,7 @@ class Calibrator(Protocol):
 
 
 def frame_scorer(
-    normal: NormalFrames, calibration: Calibration, *, size: int, parameters: Parameters, device: torch.device
+    normal: NormalFrames, calibration: Calibration, *, size: int, parameters: Parameters, runtime: Runtime
 ) -> FrameScorer:
     """The scorer of a calibrated scene.
 
@@ -78,17 +79,17 @@ def frame_scorer(
         calibration: set with the same parameters.
         size: S, side of the scoring image in pixels.
         parameters: of the method to use.
-        device: where features are.
+        runtime: what made the features, and compares them.
     """
     if isinstance(parameters, CampusParameters):
-        return CampusFrameScorer(CampusScorer(normal, size=size, parameters=parameters, device=device), calibration)
+        return CampusFrameScorer(CampusScorer(normal, size=size, parameters=parameters, runtime=runtime), calibration)
     return _SpadeFrameScorer(SpadeScorer(normal, size=size, parameters=parameters))
 
 
-def calibrator(normal: NormalFrames, *, size: int, parameters: Parameters, device: torch.device) -> Calibrator:
+def calibrator(normal: NormalFrames, *, size: int, parameters: Parameters, runtime: Runtime) -> Calibrator:
     """A calibrator for a scene; arguments as for :func:`frame_scorer`."""
     if isinstance(parameters, CampusParameters):
-        return CampusCalibrator(CampusScorer(normal, size=size, parameters=parameters, device=device))
+        return CampusCalibrator(CampusScorer(normal, size=size, parameters=parameters, runtime=runtime))
     return _SpadeCalibrator(SpadeScorer(normal, size=size, parameters=parameters))
 
 

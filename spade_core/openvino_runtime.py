@@ -1,132 +1,163 @@
-"""OpenVINO as the runtime of a backbone on CPUs, where it takes about a third of torch's time. Used by ``backbone``;
-``resolve_runtime`` also by whoever says what will run.
+"""OpenVINO as a runtime for CPUs, where it takes about a third of torch's time. Made by ``runtime.make_runtime``.
 
-The features are torch's to about a millionth, so that the runtime is no part of what a gallery was made with. Importing
-this module loads nothing of OpenVINO; making an :class:`OpenVinoNetwork` does.
+Importing this module loads nothing of OpenVINO; making an :class:`OpenVinoRuntime` does.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-import importlib.util
 import sys
 import threading
 import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spade_core.errors import BackboneError, InputError
+from spade_core.model_cache import ModelCache
 
-Runtime = Literal["openvino", "torch"]
+PACKAGE: Final = "openvino"
+INSTALL: Final = "pip install 'spade-stream[cpu]'"
 
-RUNTIMES: Final = ("auto", "openvino", "torch")
-
-_PACKAGE: Final = "openvino"
 _TELEMETRY: Final = "openvino_telemetry"
-_INSTALL: Final = "pip install 'spade-stream[cpu]'"
+
+_SETTINGS: Final[Mapping[str, Any]] = {
+    # Else CPUs that have bfloat16 use it unasked, and the features are no longer those of other machines.
+    "INFERENCE_PRECISION_HINT": "f32",
+    # Each process would bind itself to the same first cores, beside readers and other workers that do too.
+    "ENABLE_CPU_PINNING": False,
+}
 
 
-def resolve_runtime(runtime: str, device: torch.device) -> Runtime:
-    """What runs a backbone on this device: ``auto`` is OpenVINO on a CPU where it is installed, and torch elsewhere.
-
-    Raises:
-        InputError: ``runtime`` is none of :data:`RUNTIMES`.
-        BackboneError: OpenVINO is asked for, but is not installed, or not what runs on this device.
-    """
-    if runtime not in RUNTIMES:
-        raise InputError(f"runtime is {runtime!r}; it must be {', '.join(RUNTIMES)}")
-    installed = importlib.util.find_spec(_PACKAGE) is not None
-    if runtime == "openvino" and device.type != "cpu":
-        raise BackboneError(
-            f"runtime is 'openvino', but the device is {device}, where torch is what runs: set runtime to auto or "
-            f"torch, or device to cpu (with OpenVINO installed: {_INSTALL})"
-        )
-    if runtime == "openvino" and not installed:
-        raise BackboneError(f"runtime is 'openvino', which is not installed: {_INSTALL}, or set runtime to auto")
-    return "openvino" if runtime != "torch" and device.type == "cpu" and installed else "torch"
-
-
-class OpenVinoNetwork:
-    """A torch network, run by OpenVINO on the CPU. Several threads may call it; they take turns.
+class OpenVinoRuntime:
+    """Runs networks in OpenVINO. See :class:`spade_core.runtime.Runtime`.
 
     Args:
-        network: in evaluation mode, float32, on the CPU: images (B, 3, S, S) to pooled features and a tuple of levels.
-            It must not change afterwards: its weights are copied when a size is first met.
         threads: cores to use.
+        cache: where converted networks are kept; None = nowhere.
 
     Raises:
         BackboneError: OpenVINO is there, but cannot be loaded.
     """
 
-    def __init__(self, network: nn.Module, *, threads: int) -> None:
-        self._network = network
+    name: Literal["openvino"] = "openvino"
+    device: Final = torch.device("cpu")
+
+    def __init__(self, *, threads: int, cache: ModelCache | None = None) -> None:
+        self.threads, self._cache = threads, cache
         self._openvino = _load()
         self._core = self._openvino.Core()
-        self._settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            # Else CPUs that have bfloat16 use it unasked, and the features are no longer those of other machines.
-            "INFERENCE_PRECISION_HINT": "f32",
-            "INFERENCE_NUM_THREADS": threads,
-            # Each process would bind itself to the same first cores, beside readers and other workers that do too.
-            "ENABLE_CPU_PINNING": False,
-        }
-        self._requests: dict[tuple[int, int], Any] = {}  # by height and width
-        self._turn = threading.Lock()  # a request runs one image at a time
 
-    def prepare(self, height: int, width: int) -> None:
-        """Converts and compiles the network for images of this size: a second or two, which the first call needs else.
+    def compile(
+        self, network: nn.Module, *examples: Tensor, batch: int = 1, name: str | None = None
+    ) -> OpenVinoNetwork:
+        """Converts and compiles a network for samples like the examples: a second or two for a backbone.
+
+        Where several samples come at once, each gets a core and its neighbour another: that takes an eighth less than
+        one after the other on both, and none waits for the other where a core is busy with something else.
 
         Raises:
             BackboneError: OpenVINO cannot run this network.
         """
-        with self._turn:
-            self._request(height, width)
+        try:
+            model = self._model(network, examples, name)
+            alone = self._core.compile_model(model, "CPU", self._latency())
+            count = min(self.threads, batch)
+            streams = self._core.compile_model(model, "CPU", self._throughput(count)) if count > 1 else None
+            return OpenVinoNetwork(self._openvino, alone, streams, count=count)
+        except Exception as error:  # of torch's tracer, the converter or the compiler: a dozen unrelated types
+            shapes = ", ".join(str(tuple(example.shape)) for example in examples)
+            raise BackboneError(
+                f"OpenVINO {self._openvino.__version__} cannot run this network on inputs of shape {shapes}: {error}. "
+                "Set the backbone's runtime to torch"
+            ) from error
 
-    def __call__(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Pooled features (B, D) and the levels (B, C_l, H_l, W_l), float32 on the CPU, in memory of their own, of
-        ``images`` (B, 3, S, S) float32.
+    def _model(self, network: nn.Module, examples: Sequence[Tensor], name: str | None) -> Any:
+        if self._cache is None or name is None:
+            return self._converted(network, examples)
+        shapes = [f"{tuple(example.shape)} {example.dtype}" for example in examples]
+        key = (name, *shapes, self._openvino.__version__, torch.__version__, _sources())
+        if (file := self._cache.find(*key)) is not None:
+            return self._core.read_model(file)
+        model = self._converted(network, examples)
+        self._cache.keep(lambda path: self._openvino.save_model(model, path, compress_to_fp16=False), *key)
+        return model
 
-        Raises:
-            BackboneError: OpenVINO cannot run this network.
-        """
-        with self._turn:
-            request = self._request(*images.shape[2:])
-            shapes = [tuple(port.shape)[1:] for port in request.model_outputs]
-            outputs = [torch.empty((len(images), *shape)) for shape in shapes]
-            pixels = images.detach().contiguous().numpy()
-            # One image at a time is as fast as a batch (measured on two cores), needs one compiled network for batches
-            # of all sizes, and gives an image the same features to the last bit whatever else is in its batch.
-            for b in range(len(images)):
-                found = request.infer([pixels[b : b + 1]], share_inputs=True, share_outputs=True)
-                for port, output in enumerate(outputs):
-                    output[b] = torch.from_numpy(found[port])[0]  # a copy: the next image overwrites what was found
-        pooled, *levels = outputs
-        return pooled, tuple(levels)
-
-    def _request(self, height: int, width: int) -> Any:
-        request = self._requests.get((height, width))
-        if request is None:
-            try:
-                request = self._compiled(height, width).create_infer_request()
-            except Exception as error:  # of torch's tracer, the converter or the compiler: a dozen unrelated types
-                raise BackboneError(
-                    f"OpenVINO {self._openvino.__version__} cannot run this network on images of {width}x{height} "
-                    f"pixels: {error}. Set the backbone's runtime to torch"
-                ) from error
-            self._requests[height, width] = request
-        return request
-
-    def _compiled(self, height: int, width: int) -> Any:
+    def _converted(self, network: nn.Module, examples: Sequence[Tensor]) -> Any:
         # For one size: the traced network holds the paddings of its strided convolutions as numbers.
-        example = torch.zeros(1, 3, height, width)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that tracing is deprecated, and that it holds on to sizes
             # Here and not by the converter, which would run the network several times more to check the trace.
-            traced = torch.jit.trace(self._network, example, check_trace=False)  # type: ignore[no-untyped-call]
-            model = self._openvino.convert_model(traced, example_input=example, input=[list(example.shape)])
-        return self._core.compile_model(model, "CPU", self._settings)
+            traced = torch.jit.trace(network, tuple(examples), check_trace=False)  # type: ignore[no-untyped-call]
+            shapes = [list(example.shape) for example in examples]
+            return self._openvino.convert_model(traced, example_input=tuple(examples), input=shapes)
+
+    def _latency(self) -> dict[str, Any]:
+        return {**_SETTINGS, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": self.threads}
+
+    def _throughput(self, streams: int) -> dict[str, Any]:
+        shares = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": self.threads}
+        return {**_SETTINGS, "PERFORMANCE_HINT": "THROUGHPUT", **shares}
+
+
+class OpenVinoNetwork:
+    """A compiled network. Several threads may call it; they take turns.
+
+    Args:
+        openvino: the package.
+        alone: compiled to use all cores for one sample.
+        streams: compiled to compute ``count`` samples side by side; None = there is only ``alone``.
+        count: of requests for ``streams``.
+    """
+
+    def __init__(self, openvino: Any, alone: Any, streams: Any | None, *, count: int) -> None:
+        self._openvino, self.alone, self.streams = openvino, alone, streams
+        self._request = alone.create_infer_request()
+        self._requests = [streams.create_infer_request() for _ in range(count)] if streams is not None else []
+        self._inputs = [tuple(port.shape)[1:] for port in alone.inputs]
+        self._outputs = [tuple(port.shape)[1:] for port in alone.outputs]
+        self._turn = threading.Lock()  # a request runs one sample at a time
+
+    def __call__(self, *batches: Tensor) -> tuple[Tensor, ...]:
+        """See :class:`spade_core.runtime.Compiled`."""
+        found = [tuple(batch.shape)[1:] for batch in batches]
+        if found != self._inputs:
+            raise InputError(f"inputs have shapes {found} a sample; this network was compiled for {self._inputs}")
+        count, given = len(batches[0]), [batch.detach().contiguous().numpy() for batch in batches]
+        outputs = [torch.empty((count, *shape)) for shape in self._outputs]
+        into = [output.numpy() for output in outputs]
+        side_by_side = count - count % len(self._requests) if self._requests else 0
+        with self._turn:
+            for start in range(0, side_by_side, len(self._requests) or 1):
+                for b, request in enumerate(self._requests, start):
+                    self._bind(request, b, given, into)
+                    request.start_async()
+                for request in self._requests:
+                    request.wait()
+            for b in range(side_by_side, count):  # what is left over has all cores for itself
+                self._bind(self._request, b, given, into)
+                self._request.infer()
+        return tuple(outputs)
+
+    def _bind(self, request: Any, b: int, given: Sequence[np.ndarray], into: Sequence[np.ndarray]) -> None:
+        """Sample b is read from where it lies, and its outputs are written to where they are wanted."""
+        for i, batch in enumerate(given):
+            request.set_input_tensor(i, self._openvino.Tensor(batch[b : b + 1], shared_memory=True))
+        for i, output in enumerate(into):
+            request.set_output_tensor(i, self._openvino.Tensor(output[b : b + 1], shared_memory=True))
+
+
+def _sources() -> str:
+    """Digest of this package's code: what it made of a network yesterday it need not make of it today."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _load() -> Any:
@@ -134,9 +165,9 @@ def _load() -> Any:
     # home folder. It does without where the package is absent. Cameras' machines tell nobody anything.
     sys.modules.setdefault(_TELEMETRY, None)  # type: ignore[arg-type]  # None: importing it raises ImportError
     try:
-        return importlib.import_module(_PACKAGE)
+        return importlib.import_module(PACKAGE)
     except (ImportError, OSError) as error:
         raise BackboneError(
-            f"OpenVINO is installed, but cannot be loaded ({error}): {_INSTALL} again, or set the backbone's runtime "
-            "to torch"
+            f"OpenVINO is installed, but cannot be loaded ({error}): {INSTALL} again, or set the backbone's runtime to "
+            "torch"
         ) from error

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import avg_pool2d, interpolate, unfold
+from torch import nn
+from torch.nn.functional import avg_pool2d, interpolate
 
 from spade_core.gallery import NormalFrames
+from spade_core.runtime import Runtime
 
 LEVELS = (1, 2)
 """Pyramid levels that a place's feature is made of, counted from 0: the finest one sees edges, not things."""
@@ -35,8 +37,8 @@ def place_features(levels: Sequence[torch.Tensor], *, average: int) -> torch.Ten
     Returns:
         (B, C, h, w) float32.
     """
-    middle, coarse = (_averaged(levels[level].float(), average) for level in LEVELS)
-    return torch.cat([interpolate(middle, size=coarse.shape[2:], mode="area"), coarse], dim=1)
+    grid = levels[LEVELS[-1]].shape[2:]
+    return torch.cat([_by_place(levels[level].float(), grid, average) for level in LEVELS], dim=1)
 
 
 def k_center(features: torch.Tensor, count: int) -> list[int]:
@@ -95,19 +97,25 @@ class PlaceBank:
 
     Args:
         bank: (h, w, n, C) float16, from :func:`build_bank`.
+        shapes: (C_l, H_l, W_l) of all levels of a frame's features.
         average: as it was built with.
         reach: places beside a feature's own that it may match in: 0 or 1.
-        device: where the features are.
+        runtime: what compares, where the features are.
     """
 
-    def __init__(self, bank: NDArray[np.float16], *, average: int, reach: int, device: torch.device) -> None:
-        self._average, self._reach = average, reach
-        self.grid = bank.shape[:2]
-        features = torch.from_numpy(np.array(bank)).to(device).float().flatten(0, 1)
-        # (places, C, n): one product per place meets all of its features and reads the bank once; this way round, with
-        # the long side last, it is nearly three times as fast as the other.
-        self._bank = features.transpose(1, 2).contiguous()
-        self._squares = features.square().sum(dim=2)[:, None]
+    def __init__(
+        self,
+        bank: NDArray[np.float16],
+        *,
+        shapes: Sequence[tuple[int, ...]],
+        average: int,
+        reach: int,
+        runtime: Runtime,
+    ) -> None:
+        wanted = [shapes[level] for level in LEVELS]
+        network = _NearestNearby(bank, [shape[1:] for shape in wanted], average=average, reach=reach)
+        examples = [torch.zeros(1, h, w, c, device=runtime.device) for c, h, w in wanted]
+        self._nearest = runtime.compile(network, *examples)
 
     def distances(self, levels: Sequence[torch.Tensor]) -> NDArray[np.float32]:
         """Distance of each place's feature to the nearest in the bank there, or ``reach`` places beside it.
@@ -118,37 +126,82 @@ class PlaceBank:
         Returns:
             (h, w) float32 L2 distances, not squared: a place's score should not hang on its few strongest channels.
         """
-        with torch.inference_mode():
-            query = place_features(levels, average=self._average)
-            height, width = self.grid
-            side = 2 * self._reach + 1
-            # (places, side^2, C): for each place of the bank, the query at it and around it.
-            around = unfold(query, kernel_size=side, padding=self._reach)[0]
-            around = around.reshape(query.shape[1], side * side, -1).permute(2, 1, 0).contiguous()
-            nearest = torch.baddbmm(self._squares, around, self._bank, alpha=-2.0).amin(dim=2)
-            best = _spread(nearest.T.reshape(side, side, height, width), self._reach)
-            squared = best + query[0].square().sum(dim=0)
-            return np.asarray(squared.clamp_min(0).sqrt().cpu().numpy(), np.float32)
+        (found,) = self._nearest(*(levels[level].permute(0, 2, 3, 1) for level in LEVELS))
+        return np.asarray(found[0].cpu().numpy(), np.float32)
 
 
-def _spread(nearest: torch.Tensor, reach: int) -> torch.Tensor:
-    """(h, w) lowest of what a feature met at each place of the bank that it may match in.
+class _NearestNearby(nn.Module):
+    """The search as one network, which a runtime runs at its own speed: two small products make the places' features,
+    one batched product meets each place's bank with all features that may match there, reading the bank once.
 
-    Args:
-        nearest: (side, side, h, w): what the feature at offset (dy, dx) from a place met there.
-        reach: largest offset.
+    Args: as of :class:`PlaceBank`; ``sizes`` are (H_l, W_l) of the levels in use.
     """
-    height, width = nearest.shape[2:]
-    best = torch.full((height, width), torch.inf, device=nearest.device)
-    for dy in range(-reach, reach + 1):
-        for dx in range(-reach, reach + 1):
-            target = best[max(0, dy) : height + min(0, dy), max(0, dx) : width + min(0, dx)]
-            met = nearest[dy + reach, dx + reach][max(0, -dy) : height - max(0, dy), max(0, -dx) : width - max(0, dx)]
-            torch.minimum(target, met, out=target)
-    return best
+
+    bank: torch.Tensor  # (places, C, n), times -2: with the long side last it is three times as fast
+    squares: torch.Tensor  # (places, 1, n)
+    around: torch.Tensor  # (places * side^2,), see _neighbourhoods
+    met: torch.Tensor  # the same
+
+    def __init__(
+        self, bank: NDArray[np.float16], sizes: Sequence[tuple[int, ...]], *, average: int, reach: int
+    ) -> None:
+        super().__init__()
+        self._grid, self._side2 = (bank.shape[0], bank.shape[1]), (2 * reach + 1) ** 2
+        features = torch.from_numpy(np.array(bank)).float().flatten(0, 1)
+        self.register_buffer("bank", (-2 * features.transpose(1, 2)).contiguous())
+        self.register_buffer("squares", features.square().sum(dim=2)[:, None])
+        for name, indices in zip(("around", "met"), _neighbourhoods(*self._grid, reach), strict=True):
+            self.register_buffer(name, torch.from_numpy(indices.ravel()))
+        # Averaging and resizing are linear: one matrix says what they do to each cell alone.
+        for number, size in enumerate(sizes):
+            self.register_buffer(f"places{number}", _place_matrix(size, self._grid, average))
+
+    def forward(self, *levels: torch.Tensor) -> tuple[torch.Tensor]:
+        """Levels (B, H_l, W_l, C_l) float32 to distances (B, h, w) float32."""
+        samples, places = len(levels[0]), self._grid[0] * self._grid[1]
+        by_place = [self.get_buffer(f"places{i}").to(v.dtype) @ v.flatten(1, 2) for i, v in enumerate(levels)]
+        query = torch.cat(by_place, dim=2)  # (B, places, C)
+        around = query[:, self.around].reshape(samples, places, self._side2, -1)
+        around = around.transpose(0, 1).reshape(places, samples * self._side2, -1)
+        # |b|^2 - 2 q b; |q|^2 is the same for all that a feature meets.
+        met = (torch.matmul(around, self.bank.to(query.dtype)) + self.squares.to(query.dtype)).amin(dim=2)
+        met = met.reshape(places, samples, self._side2).transpose(0, 1).reshape(samples, -1)
+        nearest = met[:, self.met].reshape(samples, places, self._side2).amin(dim=2)
+        squared = nearest + query.square().sum(dim=2)
+        return (squared.clamp_min(0).sqrt().reshape(samples, *self._grid),)
 
 
-def _averaged(level: torch.Tensor, cells: int) -> torch.Tensor:
-    if cells == 1:
-        return level
-    return avg_pool2d(level, kernel_size=cells, stride=1, padding=cells // 2, count_include_pad=False)
+def _neighbourhoods(height: int, width: int, reach: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Who meets whom, as indices.
+
+    Returns:
+        around: (places, side^2) places whose features meet the bank of a place: those at most ``reach`` beside it.
+            Beyond the edge stands the edge again, for the sake of equal numbers.
+        met: (places, side^2) where in an array like ``around`` stands what a place's own feature met: in each bank that
+            it may match in. Where there is none, its own again.
+    """
+    row, column = np.mgrid[:height, :width].reshape(2, -1)
+    offsets = [(dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)]
+    around = np.empty((height * width, len(offsets)), np.int64)
+    met = np.empty_like(around)
+    for slot, (dy, dx) in enumerate(offsets):
+        around[:, slot] = (row + dy).clip(0, height - 1) * width + (column + dx).clip(0, width - 1)
+        # The bank at (row - dy, column - dx) met this place's feature in this slot.
+        there = (row - dy >= 0) & (row - dy < height) & (column - dx >= 0) & (column - dx < width)
+        own = (row * width + column) * len(offsets) + len(offsets) // 2
+        met[:, slot] = np.where(there, ((row - dy) * width + column - dx) * len(offsets) + slot, own)
+    return around, met
+
+
+def _by_place(level: torch.Tensor, grid: Sequence[int], average: int) -> torch.Tensor:
+    """(B, C, h, w) averages of ``average`` x ``average`` cells of a level (B, C, H, W), on the grid (h, w)."""
+    if average > 1:
+        level = avg_pool2d(level, kernel_size=average, stride=1, padding=average // 2, count_include_pad=False)
+    return interpolate(level, size=tuple(grid), mode="area")
+
+
+def _place_matrix(size: Sequence[int], grid: Sequence[int], average: int) -> torch.Tensor:
+    """(h * w, H * W) float32: what each place gets of each cell."""
+    cells = size[0] * size[1]
+    each_alone = torch.eye(cells).reshape(1, cells, *size)
+    return _by_place(each_alone, grid, average).reshape(cells, -1).T.contiguous()

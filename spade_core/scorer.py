@@ -15,6 +15,7 @@ from spade_core.correspondence import concatenated_pyramid, pixel_scores
 from spade_core.errors import InputError
 from spade_core.extractor import Features
 from spade_core.gallery import NormalFrames
+from spade_core.later import Later
 from spade_core.retrieval import NearestFrames, image_score, random_frames
 
 
@@ -49,16 +50,39 @@ class SpadeParameters:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Explanation:
+    """What a frame is explained with: the normal frames that it is most like."""
+
+    image_score: float  # eq. 2
+    neighbours: tuple[tuple[int, float], ...]  # (gallery index, squared distance of pooled features), nearest first
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class FrameScore:
-    """What one frame got. Scores are squared L2 distances of features: 0 = seen before exactly like that."""
+    """What one frame got. Scores are squared L2 distances of features: 0 = seen before exactly like that.
+
+    What only a shown frame needs is made when it is first asked for. Asking may raise what scoring may raise.
+    """
 
     score: float  # highest pixel score: what alerts go by
-    image_score: float  # eq. 2
     pixel_scores: NDArray[np.float32]  # (S, S): eq. 3, upsampled to the scoring image and smoothed
-    neighbours: tuple[tuple[int, float], ...]  # (gallery index, squared distance of pooled features), nearest first
-    detail: NDArray[np.float32] | None = (
-        None  # (h, w) finer, uncalibrated map that shows where in a region the object is
-    )
+    explanation: Later[Explanation]
+    detail_map: Later[NDArray[np.float32]] | None = None
+
+    @property
+    def image_score(self) -> float:
+        """Eq. 2."""
+        return self.explanation().image_score
+
+    @property
+    def neighbours(self) -> tuple[tuple[int, float], ...]:
+        """(gallery index, squared distance of pooled features) of the K nearest normal frames, nearest first."""
+        return self.explanation().neighbours
+
+    @property
+    def detail(self) -> NDArray[np.float32] | None:
+        """(h, w) finer, uncalibrated map that shows where in a region the object is; None where there is none."""
+        return None if self.detail_map is None else self.detail_map()
 
 
 class SpadeScorer:
@@ -74,7 +98,8 @@ class SpadeScorer:
     """
 
     def __init__(self, normal: NormalFrames, *, size: int, parameters: SpadeParameters) -> None:
-        self._normal, self._size, self.parameters = normal, size, parameters
+        self._normal, self.parameters = normal, parameters
+        self._smoothing = Smoothing(size=size, sigma=parameters.sigma)
         self._nearest = NearestFrames(np.asarray(normal.pooled))
         if parameters.k > len(self._nearest):
             raise InputError(f"K = {parameters.k}, but the gallery holds only {len(self._nearest)} frame(s)")
@@ -138,18 +163,43 @@ class SpadeScorer:
                 for i, _ in neighbours
             )
             scores = pixel_scores(query, references, kappa=self.parameters.kappa).reshape(height, width)
-        pixels = smooth(scores.cpu().numpy(), size=self._size, sigma=self.parameters.sigma)
+        pixels = self._smoothing(scores.cpu().numpy())
         peak = float(pixels.max())
         if not np.isfinite(peak):
             raise InputError("pixel scores are not finite: inference failed")
-        return FrameScore(peak, image, pixels, neighbours)
+        return FrameScore(peak, pixels, Later.known(Explanation(image, neighbours)))
 
 
-def smooth(scores: NDArray[np.float32], *, size: int, sigma: float) -> NDArray[np.float32]:
-    """Pixel scores from scores of cells: bilinear to (size, size), then a Gaussian of ``sigma`` pixels (section
-    3.4).
+class Smoothing:
+    """Pixel scores from scores of cells: bilinear to (S, S), then a Gaussian of ``sigma`` pixels (section 3.4).
+
+    Both are linear and treat rows and columns alike, so the two together are one matrix for the rows and one for the
+    columns: A X B^T. That takes a sixth of the time that resizing and filtering the picture takes, and is the same up
+    to rounding.
+
+    Args:
+        size: S, pixels.
+        sigma: pixels; 0 = no Gaussian.
     """
-    pixels = cv2.resize(scores, (size, size), interpolation=cv2.INTER_LINEAR)
-    if sigma > 0:
-        pixels = cv2.GaussianBlur(pixels, (0, 0), sigmaX=sigma, sigmaY=sigma, borderType=cv2.BORDER_REFLECT)
-    return np.asarray(pixels, dtype=np.float32)
+
+    def __init__(self, *, size: int, sigma: float) -> None:
+        self._size, self._sigma = size, sigma
+        self._matrices: dict[int, NDArray[np.float32]] = {}  # by number of cells
+
+    def __call__(self, cells: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(S, S) float32 of (h, w) float32."""
+        rows, columns = (self._matrix(side) for side in cells.shape)
+        with np.errstate(invalid="ignore"):  # what is not finite gives pixels that are not, as it should
+            return np.asarray(rows @ (cells @ columns.T), np.float32)
+
+    def _matrix(self, cells: int) -> NDArray[np.float32]:
+        """(S, cells) float32: what each pixel of a line gets of each cell of it."""
+        if cells not in self._matrices:
+            # OpenCV says what it does by doing it to each cell alone.
+            lines = cv2.resize(np.eye(cells, dtype=np.float32), (cells, self._size), interpolation=cv2.INTER_LINEAR)
+            if self._sigma > 0:
+                reach = round(self._sigma * 8 + 1) | 1  # pixels: the width that OpenCV gives a float Gaussian
+                gaussian = cv2.getGaussianKernel(reach, self._sigma, cv2.CV_32F)
+                lines = cv2.sepFilter2D(lines, -1, np.ones(1, np.float32), gaussian, borderType=cv2.BORDER_REFLECT)
+            self._matrices[cells] = np.asarray(lines, np.float32)
+        return self._matrices[cells]

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from spade_core.errors import SpadeError
 from spade_core.regions import mask_regions, placed
+from spade_core.scorer import Explanation, FrameScore
 from stream.engine import Scored
 from stream.messages import Alert, Evidence, FramePacket, Neighbour, Phase, Region
 from stream.overlay import evidence
 from stream.policy import AlertPolicy, Decision, Observation, PolicySettings
+
+log = logging.getLogger(__name__)
 
 Commit = Callable[[Alert, Evidence], Alert]
 
@@ -74,26 +82,37 @@ class CameraAlerts:
             raise RuntimeError(f"camera {self._camera}: the policy ends an alert whose peak was never seen")
         self.open_alert = None if decision.phase is Phase.END else decision.alert_id
         calibration, score = shown.scored.scene.calibration, shown.scored.score
+        explanation, detail = self._explained(score)
         x, y, width, height = shown.scored.scene.preprocess.part(*shown.packet.source_size)
         mask, found = mask_regions(
             score.pixel_scores,
             size=(width, height),
             threshold=calibration.threshold,
             grow_threshold=calibration.grow_threshold,
-            detail=score.detail,
+            detail=detail,
         )
         mask, found = placed(mask, found, at=(x, y), size=shown.packet.source_size)
         regions = tuple(Region(r.bbox, r.polygon, r.area, r.peak) for r in found)
         strength = score.score / calibration.threshold
         caption = f"{self._camera}  {decision.phase}  {strength:.2f} x threshold"
         pictures = evidence(shown.packet.view, mask, regions, caption=caption)
-        return self._commit(self._alert(decision, shown, regions), pictures)
+        return self._commit(self._alert(decision, shown, regions, explanation), pictures)
 
-    def _alert(self, decision: Decision, shown: _Shown, regions: tuple[Region, ...]) -> Alert:
+    def _explained(self, score: FrameScore) -> tuple[Explanation | None, NDArray[np.float32] | None]:
+        """What an alert is explained with, as far as it can be had: an alert that explains less is better than none."""
+        try:
+            return score.explanation(), score.detail
+        except (SpadeError, RuntimeError) as error:  # torch raises RuntimeError for whatever goes wrong in it
+            log.error("camera %s: an alert goes out without its nearest normal frames: %s", self._camera, error)
+            return None, None
+
+    def _alert(
+        self, decision: Decision, shown: _Shown, regions: tuple[Region, ...], explanation: Explanation | None
+    ) -> Alert:
         gallery = shown.scored.scene.gallery
         neighbours = tuple(
             Neighbour(index, distance, gallery.frames[index].source, gallery.frames[index].media_time)
-            for index, distance in shown.scored.score.neighbours
+            for index, distance in (explanation.neighbours if explanation else ())
         )
         return Alert(
             seq=0,

@@ -33,6 +33,7 @@ from stream.endpoints import is_loopback, parse_endpoint
 from stream.errors import ConfigError, UsageError
 from stream.policy import PolicySettings
 from stream.redact import redact_url
+from stream.sources import LOOP, is_looped
 
 IPC_PATH_LIMIT = 100
 """Longest path of a socket: the system's limit is 107 bytes, less a margin for the lock file's suffix."""
@@ -113,6 +114,7 @@ class BackboneSection(_Section):
     weights: LocalPath | None = None  # None: the packaged or downloaded ImageNet weights
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     runtime: Literal["auto", "openvino", "torch"] = "auto"  # auto: OpenVINO on a CPU where it is installed, else torch
+    cache: LocalPath | None = None  # folder for converted networks, so that starts are quick; None: the user's own
 
 
 _BELONGS_TO = {
@@ -243,6 +245,7 @@ class WorkerSection(_Section):
 
     threads: int | None = Field(None, ge=1, le=1024)  # None: all cores
     max_batch: int = Field(8, ge=1, le=256)  # cameras scored at once
+    explain: Literal["alerts", "always"] = "alerts"  # which frames are compared with whole normal frames (eq. 2)
     maps: LocalPath | None = None  # folder that gets every score map (float16 .npy); None: none are kept
 
 
@@ -448,8 +451,9 @@ def _expand(source: str, base: Path, environment: Mapping[str, str], field: str,
     expanded = _VARIABLE.sub(lambda match: environment.get(match[1], ""), source)
     if _SPECIAL.match(expanded):
         return expanded
+    loop = LOOP if is_looped(expanded) else ""
     try:
-        return str(base / _expand_home(expanded))
+        return loop + str(base / _expand_home(expanded.removeprefix(loop)))
     except ValueError as error:
         problems.append(f"{field}: {error}")
         return expanded

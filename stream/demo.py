@@ -157,7 +157,7 @@ def _settings(sockets: Path, method: str) -> dict[str, Any]:
         "cameras": [camera],
         "gallery": {"folder": "galleries", "holdout": HELD_OUT},
         "method": {"name": method},
-        "worker": {"maps": "maps"},
+        "worker": {"maps": "maps", "explain": "always"},
         "link": {"endpoint": f"ipc://{sockets}/link"},
         "feed": {"endpoint": f"ipc://{sockets}/feed"},
         "sinks": [{"type": "jsonl", "folder": "."}, {"type": "stdout"}],

@@ -6,10 +6,12 @@ cannot be scored says why; the others go on.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,8 +25,8 @@ from spade_core.errors import GalleryMismatch, SpadeError
 from spade_core.extractor import FeatureExtractor, Features, fingerprint_mismatch
 from spade_core.gallery import Gallery
 from spade_core.methods import FrameScorer, Parameters, frame_scorer, parameters_from
-from spade_core.openvino_runtime import resolve_runtime
 from spade_core.preprocess import Preprocess
+from spade_core.runtime import resolve_runtime
 from spade_core.scorer import FrameScore
 from stream.config import Config
 
@@ -71,11 +73,33 @@ class NotScored:
     reason: str
 
 
-def extractor_of(config: Config) -> FeatureExtractor:
-    """The feature extractor that a configuration asks for. Raises BackboneError where it cannot be built."""
+def extractor_of(config: Config, *, batch: int = 1) -> FeatureExtractor:
+    """The feature extractor that a configuration asks for. Raises BackboneError where it cannot be built.
+
+    Args:
+        config: see there.
+        batch: most images that will come at once.
+    """
     asked = config.backbone
-    backbone = load_backbone(asked.name, weights=asked.weights, device=asked.device, runtime=asked.runtime)
-    return FeatureExtractor(backbone, Preprocess(config.method.size, config.method.crop))
+    backbone = load_backbone(
+        asked.name,
+        weights=asked.weights,
+        device=asked.device,
+        runtime=asked.runtime,
+        cache=asked.cache or user_cache(os.environ),
+    )
+    return FeatureExtractor(backbone, Preprocess(config.method.size, config.method.crop), batch=batch)
+
+
+def user_cache(environment: Mapping[str, str]) -> Path | None:
+    """The user's folder for what can be made again (XDG base directories); None where the user has no home."""
+    given = environment.get("XDG_CACHE_HOME", "")
+    if Path(given).is_absolute():
+        return Path(given, "spade-stream")
+    try:
+        return Path.home() / ".cache" / "spade-stream"
+    except RuntimeError:
+        return None
 
 
 def runtime_of(config: Config) -> str:
@@ -125,7 +149,7 @@ def open_scene(name: str, folder: Path, *, extractor: FeatureExtractor, paramete
         gallery.calibration,
         size=extractor.preprocess.side,
         parameters=parameters,
-        device=extractor.backbone.device,
+        runtime=extractor.backbone.runtime,
     )
     return Scene(name, gallery, scorer, extractor.preprocess)
 
@@ -137,10 +161,19 @@ class ScoringEngine:
         extractor: shared by all scenes.
         parameters: of the method.
         galleries: gallery folder of each scene.
+        explain: which frames are compared with whole normal frames (eq. 2): those that alerts show, which ask for it,
+            or all. A method that goes by it does it for all anyway.
     """
 
-    def __init__(self, extractor: FeatureExtractor, parameters: Parameters, galleries: Mapping[str, Path]) -> None:
-        self._extractor = extractor
+    def __init__(
+        self,
+        extractor: FeatureExtractor,
+        parameters: Parameters,
+        galleries: Mapping[str, Path],
+        *,
+        explain: Literal["alerts", "always"] = "alerts",
+    ) -> None:
+        self._extractor, self._explain = extractor, explain
         self.scenes: dict[str, Scene] = {}
         self.failures: dict[str, SpadeError] = {}  # scenes that cannot be scored
         for name, folder in galleries.items():
@@ -171,7 +204,7 @@ class ScoringEngine:
                 results[b] = NotScored(f"inference failed: {error}")
             return results
         for position, b in enumerate(usable):
-            results[b] = self._score_one(frames[b], _row(features, position))
+            results[b] = self._score_one(frames[b], features.row(position))
         return results
 
     def _score_one(self, frame: ToScore, features: Features) -> Scored | NotScored:
@@ -182,6 +215,8 @@ class ScoringEngine:
             self._memories[frame.camera] = (frame.segment, memory)
         try:
             score = scene.scorer.score_frame(features, motion=frame.motion, time=frame.time, memory=memory)
+            if self._explain == "always":
+                score.explanation()
             return Scored(score, scene)
         except SpadeError as error:
             if not isinstance(error, ValueError):  # a damaged gallery stays damaged; a bad frame passes
@@ -201,12 +236,6 @@ class ScoringEngine:
                     pass
             except SpadeError as error:
                 self.failures[name] = error
-
-
-def _row(features: Features, position: int) -> Features:
-    return Features(
-        features.pooled[position : position + 1], tuple(level[position : position + 1] for level in features.levels)
-    )
 
 
 def use_threads(threads: int | None) -> None:

@@ -110,7 +110,7 @@ def enroll(
         on_progress(Progress("arranging", done, plan.expected))
         writer.keep(gallery_arrays(writer, parameters=parameters, device=extractor.backbone.device))
         thresholds = calibrator(
-            writer, size=extractor.preprocess.side, parameters=parameters, device=extractor.backbone.device
+            writer, size=extractor.preprocess.side, parameters=parameters, runtime=extractor.backbone.runtime
         )
         thin = _blocks(plan, settings.fps or source.info.fps)
         for seen, batch in _counted(parts.held_out()):

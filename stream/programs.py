@@ -25,7 +25,7 @@ from stream.sinks.base import Sink
 from stream.sinks.console import ConsoleSink
 from stream.sinks.jsonl import JsonLinesSink
 from stream.sinks.runner import run_sink
-from stream.sources import is_live, open_source
+from stream.sources import is_live, is_looped, open_source
 from stream.sources.base import Source
 from stream.sources.window import windowed
 from stream.subscriber import AlertSubscriber
@@ -43,6 +43,8 @@ def is_endless(camera: CameraSection) -> bool:
     """Whether the camera's source has no end of its own."""
     if camera.source.startswith("campus:"):
         return camera.seconds is None and "duration" not in parse_qs(camera.source.partition("?")[2])
+    if is_looped(camera.source):
+        return camera.seconds is None
     return is_live(camera.source)
 
 
@@ -111,9 +113,9 @@ def score(config: Config, *, stopping: Stopping) -> None:
     use_threads(config.worker.threads)
     scenes = {camera.id: camera.scene_name for camera in config.cameras}
     galleries = {scene: config.gallery_of(scene) for scene in scenes.values()}
-    extractor = extractor_of(config)
+    extractor = extractor_of(config, batch=min(len(config.cameras), config.worker.max_batch))
     log.info("backbone %s runs in %s", extractor.backbone.name, runtime_of(config))
-    engine = ScoringEngine(extractor, parameters_of(config), galleries)
+    engine = ScoringEngine(extractor, parameters_of(config), galleries, explain=config.worker.explain)
     for scene, failure in engine.failures.items():
         log.error("scene %s cannot be scored: %s", scene, failure)
     if not engine.scenes:
@@ -160,11 +162,12 @@ def sink(config: Config, name: str, *, stopping: Stopping) -> None:
             target.close()
 
 
-def children(config: Config, path: Path) -> list[ChildSpec]:
+def children(config: Config, path: Path, *, log_level: str = "info") -> list[ChildSpec]:
     """The processes that ``run`` keeps going, in the order in which they are started."""
 
     def program(*words: str) -> tuple[str, ...]:
-        return (sys.executable, "-m", "stream", *words, "--supervisor", str(os.getpid()))
+        options = ("--log-level", log_level, "--supervisor", str(os.getpid()))
+        return (sys.executable, "-m", "stream", *words, *options)
 
     file = str(path)
     return [
@@ -193,6 +196,20 @@ def run(config: Config, path: Path, *, stopping: Stopping, on_tick: Callable[[],
     Raises:
         ProcessFailed: a process died too often, or cannot work with this configuration (ProcessMisconfigured).
     """
+    return supervisor_of(config, path, on_tick=on_tick).run(stopping)
+
+
+def supervisor_of(
+    config: Config, path: Path, *, on_tick: Callable[[], None] = lambda: None, log_level: str = "info"
+) -> Supervisor:
+    """What :func:`run` runs, not started yet.
+
+    Args:
+        config: as read from ``path``.
+        path: handed to the processes.
+        on_tick: called about ten times a second.
+        log_level: of the processes.
+    """
     config.state.mkdir(parents=True, exist_ok=True)
     Outbox(config.outbox, config.evidence).close()  # made once, before several processes would do it at the same time
 
@@ -200,7 +217,7 @@ def run(config: Config, path: Path, *, stopping: Stopping, on_tick: Callable[[],
         if stage is Stage.SINKS:
             _await_sinks(config)
 
-    return Supervisor(children(config, path), on_tick=on_tick, before_stage=before_stage).run(stopping)
+    return Supervisor(children(config, path, log_level=log_level), on_tick=on_tick, before_stage=before_stage)
 
 
 def _await_sinks(config: Config) -> None:

@@ -118,7 +118,7 @@ def _settings(options: ReplayOptions, gallery: Gallery, sockets: Path) -> dict[s
         "cameras": [camera],
         "scenes": {CAMERA: {"gallery": str(options.gallery.resolve())}},
         **method_settings(gallery, weights=options.weights, device=options.device),
-        "worker": {"maps": "maps" if options.maps else None},
+        "worker": {"maps": "maps" if options.maps else None, "explain": "always"},
         "link": {"endpoint": f"ipc://{sockets}/link"},
         "feed": {"endpoint": f"ipc://{sockets}/feed"},
         "sinks": [{"type": "jsonl", "folder": "."}],

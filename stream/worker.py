@@ -161,17 +161,18 @@ class Worker:
 
     def _record(self, packet: FramePacket, result: Scored | NotScored) -> None:
         health, alerts = self._health[packet.camera], self._alerts[packet.camera]
-        age = time.monotonic() - packet.captured_mono if self._settings.shared_clock else None
         health.last_frame_time, health.last_seq = packet.frame_time, packet.seq
         health.drops.update(packet.drops)
-        if age is not None:
-            health.ages.append(age)
         if isinstance(result, Scored):
             try:
                 committed = alerts.observe(packet, result)
             except ValueError as error:  # what the reader sent beside the scoring image is no picture of that size
                 result = NotScored(f"the evidence cannot be drawn: {error}")
                 log.error("camera %s, frame %d: %s", packet.camera, packet.seq, result.reason)
+        # From capture until the alerts that the frame led to are committed.
+        age = time.monotonic() - packet.captured_mono if self._settings.shared_clock else None
+        if age is not None:
+            health.ages.append(age)
         if isinstance(result, Scored):
             health.scored += 1
             health.last_score, health.threshold = result.score.score, result.scene.calibration.threshold
@@ -244,15 +245,16 @@ def map_to_keep(pixel_scores: NDArray[np.float32]) -> NDArray[np.floating]:
 
 def _row(packet: FramePacket, result: Scored | NotScored, age: float | None, alert: str | None) -> ScoreRow:
     scored = result if isinstance(result, Scored) else None
+    explanation = scored.score.explanation() if scored and scored.score.explanation.made else None
     return ScoreRow(
         frame_time=packet.frame_time,
         frame_seq=packet.seq,
         media_time=packet.media_time,
         segment=packet.segment,
         score=scored.score.score if scored else None,
-        image_score=scored.score.image_score if scored else None,
+        image_score=explanation.image_score if explanation else None,
         threshold=scored.scene.calibration.threshold if scored else None,
-        nearest=scored.score.neighbours[0][0] if scored else None,
+        nearest=explanation.neighbours[0][0] if explanation else None,
         age=age,
         alert=alert or "",
         problem="" if isinstance(result, Scored) else result.reason,

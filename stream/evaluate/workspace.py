@@ -110,7 +110,7 @@ def settings(
         "state": "state",
         "cameras": [_camera(scene, dataset, every=options.every) for scene in footage],
         **sections,
-        "worker": {"maps": "maps"},
+        "worker": {"maps": "maps", "explain": "always"},
         "link": {"endpoint": f"ipc://{sockets}/link"},
         "feed": {"endpoint": f"ipc://{sockets}/feed"},
         "sinks": [{"type": "jsonl", "folder": "."}] if dataset.kind == "video" else [],

@@ -27,6 +27,7 @@ from spade_core.campus_calibration import CampusCalibrator, Peaks, peaks_of, sca
 from spade_core.errors import CalibrationError, GalleryCorrupt, InputError
 from spade_core.extractor import Features
 from spade_core.motion import GRID, NOISE_FLOOR, NOTHING_MOVES
+from spade_core.runtime import TorchRuntime
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -36,6 +37,7 @@ Map = NDArray[np.float32]
 SIZE = 16
 GRIDS = [(6, 6), (5, 7), (1, 4), (3, 1), (1, 1)]
 CPU = torch.device("cpu")
+IN_TORCH = TorchRuntime(CPU)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +79,7 @@ def features_of(levels: Levels) -> Features:
 
 def a_scene(frames: Sequence[Levels], *, motion: float = 0.0, sigma: float = 0.0, **parameters: Any) -> CampusScorer:
     normal = Normal(frames, np.full((len(frames), GRID, GRID), motion, np.float16))
-    return CampusScorer(normal, size=SIZE, parameters=CampusParameters(sigma=sigma, **parameters), device=CPU)
+    return CampusScorer(normal, size=SIZE, parameters=CampusParameters(sigma=sigma, **parameters), runtime=IN_TORCH)
 
 
 def seen(scene: CampusScorer, levels: Levels, *, motion: Map | None = None) -> Channels:
@@ -189,7 +191,7 @@ def test_what_the_gallery_keeps_ready_is_used_as_it_is():
     parameters = CampusParameters(sigma=0.0, bank=2)
     ready = replace(normal, arrays=campus_arrays(normal, parameters=parameters, device=CPU))
     other = Normal([levels_of(9)], np.zeros((1, GRID, GRID), np.float16), arrays=ready.arrays)
-    scenes = [CampusScorer(each, size=SIZE, parameters=parameters, device=CPU) for each in (normal, ready, other)]
+    scenes = [CampusScorer(each, size=SIZE, parameters=parameters, runtime=IN_TORCH) for each in (normal, ready, other)]
     moving = flat(2.0, (GRID, GRID))
     maps = [seen(scene, levels_of(99), motion=moving) for scene in scenes]
     for map_ in maps[1:]:
@@ -215,7 +217,10 @@ def test_motion_that_is_not_finite_is_refused(value: float):
 def test_a_gallery_without_motion_is_refused():
     with pytest.raises(GalleryCorrupt, match="no motion maps"):
         CampusScorer(
-            Normal([levels_of(0)], np.zeros(0, np.float16)), size=SIZE, parameters=CampusParameters(), device=CPU
+            Normal([levels_of(0)], np.zeros(0, np.float16)),
+            size=SIZE,
+            parameters=CampusParameters(),
+            runtime=IN_TORCH,
         )
 
 
@@ -261,7 +266,8 @@ def test_motion_that_is_not_known_stays_unknown():
 
 def test_the_nearest_frame_explains():
     frames = [levels_of(seed) for seed in range(4)]
-    image, neighbours = a_scene(frames, k=2).neighbours(features_of(frames[2]))
+    explanation = a_scene(frames, k=2).explanation(features_of(frames[2]))
+    image, neighbours = explanation.image_score, explanation.neighbours
     assert neighbours[0] == (2, pytest.approx(0, abs=1e-6))
     assert image == pytest.approx(sum(distance for _, distance in neighbours) / 2)
 

@@ -18,9 +18,10 @@ from spade_core.extractor import Features
 from spade_core.methods import Parameters, calibrator, frame_scorer, parameters_from
 from spade_core.motion import GRID
 from spade_core.retrieval import random_frames
+from spade_core.runtime import TorchRuntime
 from spade_core.scorer import SpadeParameters
 
-SIZE, CPU = 16, torch.device("cpu")
+SIZE, CPU = 16, TorchRuntime(torch.device("cpu"))
 BOTH = pytest.mark.parametrize(
     "parameters", [SpadeParameters(sigma=0.0), CampusParameters(sigma=0.0)], ids=["spade", "campus"]
 )
@@ -54,7 +55,7 @@ def a_frame(brightness: float) -> Features:
 
 
 def calibrated(parameters: Parameters, brightness: list[float]) -> Calibration:
-    thresholds = calibrator(Normal(), size=SIZE, parameters=parameters, device=CPU)
+    thresholds = calibrator(Normal(), size=SIZE, parameters=parameters, runtime=CPU)
     for number, value in enumerate(brightness):
         thresholds.add(a_frame(value), motion=None, time=number / 10, segment="")
     return thresholds.finish(false_alarms_per_day=1.0, rule=AlarmRule(min_duration=0.6, quiet=2.0))
@@ -87,7 +88,7 @@ def test_random_neighbours_follow_from_the_time_of_the_frame():
     normal = Normal(tuple(float(number) for number in range(40)))
     parameters = SpadeParameters(k=2, neighbours="random")
     calibration = calibrated(SpadeParameters(sigma=0.0), HELD_OUT)
-    scorer = frame_scorer(normal, calibration, size=SIZE, parameters=parameters, device=CPU)
+    scorer = frame_scorer(normal, calibration, size=SIZE, parameters=parameters, runtime=CPU)
 
     def neighbours(time: float) -> set[int]:
         score = scorer.score_frame(a_frame(1.0), motion=None, time=time, memory=scorer.new_memory())
@@ -125,7 +126,7 @@ def test_what_is_calibrated_with_a_method_is_scored_with_it(parameters: Paramete
     calibration = calibrated(parameters, HELD_OUT)
     assert calibration.parameters == parameters.describe()
     assert calibration.held_out == 30
-    scorer = frame_scorer(Normal(), calibration, size=SIZE, parameters=parameters, device=CPU)
+    scorer = frame_scorer(Normal(), calibration, size=SIZE, parameters=parameters, runtime=CPU)
     memory = scorer.new_memory()
     known, new = (
         scorer.score_frame(a_frame(value), motion=None, time=time, memory=memory)
@@ -162,7 +163,7 @@ def test_too_little_footage_is_refused(parameters: Parameters):
 
 @BOTH
 def test_frames_of_different_clips_sustain_nothing_together(parameters: Parameters):
-    thresholds = calibrator(Normal(), size=SIZE, parameters=parameters, device=CPU)
+    thresholds = calibrator(Normal(), size=SIZE, parameters=parameters, runtime=CPU)
     for number, value in enumerate(HELD_OUT):
         thresholds.add(a_frame(value), motion=None, time=number / 10, segment=f"clip{number // 3}")
     with pytest.raises(CalibrationError, match="enroll longer clips"):
@@ -171,5 +172,5 @@ def test_frames_of_different_clips_sustain_nothing_together(parameters: Paramete
 
 @BOTH
 def test_each_camera_gets_a_memory_of_its_own(parameters: Parameters):
-    scorer = frame_scorer(Normal(), calibrated(parameters, HELD_OUT), size=SIZE, parameters=parameters, device=CPU)
+    scorer = frame_scorer(Normal(), calibrated(parameters, HELD_OUT), size=SIZE, parameters=parameters, runtime=CPU)
     assert scorer.new_memory() is not scorer.new_memory()

@@ -5,21 +5,24 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from random_networks import random_state
 from torch import Tensor, nn
 
 from spade_core.backbone import Backbone, load_backbone
-from spade_core.errors import BackboneError
+from spade_core.errors import BackboneError, InputError
 from spade_core.extractor import FeatureExtractor
-from spade_core.openvino_runtime import OpenVinoNetwork
+from spade_core.openvino_runtime import OpenVinoRuntime
 from spade_core.preprocess import Preprocess
+from spade_core.runtime import TOLERANCE
 
 pytestmark = [
     pytest.mark.openvino,
@@ -31,10 +34,9 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
-TOLERANCE = 1e-3  # of a tensor's norm: what docs/method.md promises
-
 
 Pair = tuple[Backbone, Backbone]
+Pictures = NDArray[np.uint8]
 
 
 @pytest.fixture(
@@ -52,97 +54,127 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def lite0() -> Backbone:
-    return load_backbone("efficientnet_lite0", runtime="openvino")
+def lite0() -> FeatureExtractor:
+    return FeatureExtractor(load_backbone("efficientnet_lite0", runtime="openvino"), Preprocess(64))
 
 
-def images(count: int, side: int, seed: int = 0) -> Tensor:
-    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+@pytest.fixture(scope="module")
+def side_by_side() -> FeatureExtractor:
+    """Two samples at once."""
+    backbone = load_backbone("efficientnet_lite0", runtime="openvino")
+    return FeatureExtractor(replace(backbone, runtime=OpenVinoRuntime(threads=2)), Preprocess(64), batch=8)
 
 
-def all_of(backbone: Backbone | OpenVinoNetwork, pixels: Tensor) -> list[Tensor]:
-    with torch.inference_mode():
-        pooled, levels = backbone(pixels)
-    return [pooled, *levels]
+def pictures(count: int, side: int = 64, seed: int = 0) -> Pictures:
+    return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
-# 70: a side that no stride divides, where padding differs from size to size; all of them through one backbone.
+def all_of(extractor: FeatureExtractor, images: Pictures) -> list[Tensor]:
+    features = extractor.extract(images)
+    return [features.pooled, *features.levels]
+
+
+def assert_alike(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+    for some, others in zip(found, expected, strict=True):
+        assert (some.shape, some.dtype, some.device) == (others.shape, torch.float32, others.device)
+        for one, other in zip(some, others, strict=True):  # each image by itself: none may lend another its norm
+            assert (one - other).norm() < TOLERANCE["float32"] * other.norm()
+
+
+# 70: a side that no stride divides, where padding differs from size to size.
 @pytest.mark.parametrize(("count", "side"), [(1, 64), (3, 96), (3, 70), (1, 224)])
 def test_features_are_torchs(pair: Pair, count: int, side: int) -> None:
-    in_torch, in_openvino = (all_of(backbone, images(count, side)) for backbone in pair)
-    for expected, found in zip(in_torch, in_openvino, strict=True):
-        assert (found.shape, found.dtype, found.device) == (expected.shape, torch.float32, expected.device)
-        for one, other in zip(expected, found, strict=True):  # each image by itself: none may lend another its norm
-            assert (one - other).norm() < TOLERANCE * one.norm()
+    in_torch, in_openvino = (
+        all_of(FeatureExtractor(backbone, Preprocess(side)), pictures(count, side)) for backbone in pair
+    )
+    assert_alike(in_openvino, in_torch)
 
 
 def test_the_runtime_is_no_part_of_what_a_gallery_was_made_with(pair: Pair) -> None:
     one, other = (FeatureExtractor(backbone, Preprocess(64)).fingerprint() for backbone in pair)
-    assert [backbone.runtime for backbone in pair] == ["torch", "openvino"]
+    assert [backbone.runtime.name for backbone in pair] == ["torch", "openvino"]
     assert one == other
 
 
-def test_what_was_found_stays_when_other_images_follow(lite0: Backbone) -> None:
-    found = all_of(lite0, images(2, 64, seed=1))
+def test_what_was_found_stays_when_other_images_follow(lite0: FeatureExtractor) -> None:
+    found = all_of(lite0, pictures(2, seed=1))
     kept = [tensor.clone() for tensor in found]
     for seed in range(2, 6):
-        assert not all_of(lite0, images(2, 64, seed=seed))[0].equal(kept[0])
+        assert not all_of(lite0, pictures(2, seed=seed))[0].equal(kept[0])
     assert all(tensor.equal(before) for tensor, before in zip(found, kept, strict=True))
 
 
-def test_writing_to_what_was_found_changes_nothing_that_is_found_later(lite0: Backbone) -> None:
-    first = all_of(lite0, images(1, 64))
+def test_writing_to_what_was_found_changes_nothing_that_is_found_later(lite0: FeatureExtractor) -> None:
+    first = all_of(lite0, pictures(1))
     kept = [tensor.clone() for tensor in first]
     with torch.inference_mode():
         for tensor in first:
             tensor.fill_(torch.nan)
-    assert all(tensor.equal(before) for tensor, before in zip(all_of(lite0, images(1, 64)), kept, strict=True))
+    assert all(tensor.equal(before) for tensor, before in zip(all_of(lite0, pictures(1)), kept, strict=True))
 
 
-def test_images_are_left_as_they_are(lite0: Backbone) -> None:
-    pixels = images(2, 64)
-    all_of(lite0, pixels)
-    assert pixels.equal(images(2, 64))
+def test_images_are_left_as_they_are(lite0: FeatureExtractor) -> None:
+    images = pictures(2)
+    all_of(lite0, images)
+    assert (images == pictures(2)).all()
 
 
-def test_an_image_gets_the_same_bits_in_any_batch(lite0: Backbone) -> None:
-    batch = images(3, 64)
+def test_an_image_gets_the_same_bits_in_any_batch_that_is_not_computed_side_by_side(lite0: FeatureExtractor) -> None:
+    batch = pictures(3)
     together = all_of(lite0, batch)
     for b in range(3):
         for tensor, alone in zip(together, all_of(lite0, batch[b : b + 1]), strict=True):
             assert tensor[b].equal(alone[0])
 
 
-def test_the_extractors_channels_last_images_are_understood(lite0: Backbone) -> None:
-    batch = images(2, 64)
-    strided = batch.to(memory_format=torch.channels_last)
-    assert not strided.is_contiguous()
-    for one, other in zip(all_of(lite0, batch), all_of(lite0, strided), strict=True):
-        assert one.equal(other)
+# 1: alone; 2: side by side; 5: two pairs, and one that has all cores for itself.
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_images_that_are_computed_side_by_side_get_each_their_own(
+    side_by_side: FeatureExtractor, lite0: FeatureExtractor, count: int
+) -> None:
+    assert_alike(all_of(side_by_side, pictures(count)), all_of(lite0, pictures(count)))
 
 
-def test_features_of_the_extractor_are_torchs(lite0: Backbone) -> None:
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    in_torch = FeatureExtractor(load_backbone("efficientnet_lite0"), Preprocess(64)).extract(pictures)
-    in_openvino = FeatureExtractor(lite0, Preprocess(64)).extract(pictures)
-    assert in_openvino.pooled.is_inference(), "nothing is recorded for training"
-    for one, other in zip((in_torch.pooled, *in_torch.levels), (in_openvino.pooled, *in_openvino.levels), strict=True):
-        assert (one - other).norm() < TOLERANCE * one.norm()
+def test_what_was_found_side_by_side_is_torchs(side_by_side: FeatureExtractor) -> None:
+    in_torch = FeatureExtractor(load_backbone("efficientnet_lite0"), Preprocess(64))
+    assert_alike(all_of(side_by_side, pictures(4)), all_of(in_torch, pictures(4)))
 
 
-def test_threads_that_call_at_once_get_each_their_own(lite0: Backbone) -> None:
-    batches = [images(1, 64, seed=seed) for seed in range(8)]
-    expected = [all_of(lite0, batch)[0] for batch in batches]
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda batch: all_of(lite0, batch)[0], batches * 4))
-    assert all(pooled.equal(one) for pooled, one in zip(found, expected * 4, strict=True))
+def test_nothing_is_recorded_for_training(lite0: FeatureExtractor) -> None:
+    assert lite0.extract(pictures(1)).levels[0].is_inference()
+
+
+def test_a_batch_of_another_shape_is_refused(lite0: FeatureExtractor) -> None:
+    network = lite0.backbone.runtime.compile(_Sum(), torch.zeros(1, 3), torch.zeros(1, 3))
+    assert network(torch.ones(2, 3), torch.ones(2, 3))[0].tolist() == [[2, 2, 2]] * 2
+    with pytest.raises(InputError, match=r"shapes \[\(4,\), \(3,\)\] a sample; .* compiled for \[\(3,\), \(3,\)\]"):
+        network(torch.ones(2, 4), torch.ones(2, 3))
+
+
+class _Sum(nn.Module):
+    def forward(self, one: Tensor, other: Tensor) -> tuple[Tensor]:
+        return (one + other,)
+
+
+def test_threads_that_call_at_once_get_each_their_own(lite0: FeatureExtractor, side_by_side: FeatureExtractor) -> None:
+    for extractor, count in ((lite0, 1), (side_by_side, 3)):
+        batches = [pictures(count, seed=seed) for seed in range(8)]
+        expected = [all_of(extractor, batch)[0] for batch in batches]
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda batch, extractor=extractor: all_of(extractor, batch)[0], batches * 4))
+        assert all(pooled.equal(one) for pooled, one in zip(found, expected * 4, strict=True))
 
 
 def test_single_precision_and_the_asked_number_of_threads_are_what_is_compiled() -> None:
-    compiled = OpenVinoNetwork(load_backbone("efficientnet_lite0").network, threads=2)._compiled(64, 64)
-    assert str(compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
-    assert compiled.get_property("INFERENCE_NUM_THREADS") == 2
-    assert compiled.get_property("ENABLE_CPU_PINNING") is False
+    network = OpenVinoRuntime(threads=2).compile(_Sum(), torch.zeros(1, 3), torch.zeros(1, 3), batch=8)
+    for compiled in (network.alone, network.streams):
+        assert str(compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
+        assert compiled.get_property("INFERENCE_NUM_THREADS") == 2
+        assert compiled.get_property("ENABLE_CPU_PINNING") is False
+    assert network.streams.get_property("NUM_STREAMS") == 2
+    for alone in ({"threads": 1, "batch": 8}, {"threads": 2, "batch": 1}):
+        runtime = OpenVinoRuntime(threads=alone["threads"])
+        assert runtime.compile(_Sum(), torch.zeros(1, 3), torch.zeros(1, 3), batch=alone["batch"]).streams is None
 
 
 class _Untraceable(nn.Module):
@@ -151,23 +183,25 @@ class _Untraceable(nn.Module):
 
 
 def test_a_network_that_it_cannot_run_is_an_error_with_a_remedy() -> None:
-    with pytest.raises(BackboneError, match=r"images of 64x32 pixels: no such operation\. .*runtime to torch"):
-        OpenVinoNetwork(_Untraceable(), threads=1).prepare(32, 64)
+    with pytest.raises(BackboneError, match=r"inputs of shape \(1, 64, 32, 3\): no such operation\. .*to torch"):
+        OpenVinoRuntime(threads=1).compile(_Untraceable(), torch.zeros(1, 64, 32, 3))
 
 
 def test_a_broken_installation_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(BackboneError, match=r"cannot be loaded .*pip install 'spade-stream\[cpu\]' again, or set"):
-        OpenVinoNetwork(nn.Identity(), threads=1)
+        OpenVinoRuntime(threads=1)
 
 
 # --- in a process of its own: what loading and running leave behind --------------------------------------------------
 
 RUN = """
-import sys, threading, torch
+import sys, threading, numpy
 from spade_core.backbone import load_backbone
-backbone = load_backbone("efficientnet_lite0", runtime=sys.argv[1])
-backbone(torch.zeros(1, 3, 64, 64))
+from spade_core.extractor import FeatureExtractor
+from spade_core.preprocess import Preprocess
+extractor = FeatureExtractor(load_backbone("efficientnet_lite0", runtime=sys.argv[1]), Preprocess(64))
+extractor.extract(numpy.zeros((1, 64, 64, 3), numpy.uint8)).pooled
 loaded = sorted(name for name, module in sys.modules.items() if name.startswith("openvino") and module is not None)
 print("openvino" in loaded, "openvino_telemetry" in loaded, [thread.name for thread in threading.enumerate()])
 """

@@ -12,7 +12,7 @@ import torch
 
 from spade_core.backbone import load_backbone
 from spade_core.errors import BackboneError, InputError
-from spade_core.openvino_runtime import resolve_runtime
+from spade_core.runtime import resolve_runtime
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -68,5 +68,5 @@ def test_another_runtime_is_refused() -> None:
 
 def test_torch_runs_a_backbone_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)  # importing it would raise
-    assert load_backbone("efficientnet_lite0").runtime == "torch"
-    assert load_backbone("efficientnet_lite0", runtime="auto").runtime == "torch"
+    assert load_backbone("efficientnet_lite0").runtime.name == "torch"
+    assert load_backbone("efficientnet_lite0", runtime="auto").runtime.name == "torch"

@@ -19,7 +19,7 @@ from spade_core.extractor import Features
 from spade_core.gallery import Gallery
 from spade_core.motion import GRID
 from spade_core.retrieval import random_frames
-from spade_core.scorer import SpadeParameters, SpadeScorer, smooth
+from spade_core.scorer import Smoothing, SpadeParameters, SpadeScorer
 
 SHAPES = ((3, 9, 7), (2, 5, 4), (4, 3, 1))
 SIZE = 40
@@ -287,17 +287,17 @@ def test_smoothing_is_bilinear_then_gaussian(shape: tuple[int, int], sigma: floa
     expected = literal.bilinear(cells, 37, 37)
     if sigma:
         expected = literal.gaussian(expected, sigma)
-    np.testing.assert_allclose(smooth(cells, size=37, sigma=sigma), expected, rtol=1e-5)
+    np.testing.assert_allclose(Smoothing(size=37, sigma=sigma)(cells), expected, rtol=1e-5)
 
 
 def test_smoothing_leaves_a_flat_map_flat_to_its_border():
-    np.testing.assert_allclose(smooth(np.full((6, 6), 3, np.float32), size=48, sigma=4.0), 3.0, rtol=1e-6)
+    np.testing.assert_allclose(Smoothing(size=48, sigma=4.0)(np.full((6, 6), 3, np.float32)), 3.0, rtol=1e-6)
 
 
 def test_smoothing_spreads_a_pixel_as_a_gaussian():
     cells = np.zeros((41, 41), np.float32)
     cells[20, 20] = 1
-    pixels = smooth(cells, size=41, sigma=2.0)
+    pixels = Smoothing(size=41, sigma=2.0)(cells)
     assert pixels.sum() == pytest.approx(1, rel=1e-5)
     assert pixels[20, 20] == pytest.approx(1 / (2 * np.pi * 4), rel=1e-3)
     assert pixels[20, 22] / pixels[20, 20] == pytest.approx(np.exp(-0.5), rel=1e-4)  # one sigma away

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from spade_core.later import Later
 from spade_core.preprocess import Preprocess
-from spade_core.scorer import FrameScore
+from spade_core.scorer import Explanation, FrameScore
 from stream.engine import NotScored, Scored, ToScore
 
 THRESHOLD, GROW = 10.0, 5.0
@@ -28,7 +29,7 @@ def a_result(score: float, *, side: int = 32, at: tuple[int, int] = (0, 0), near
     row, column = at
     pixels[row : row + 8, column : column + 8] = score
     neighbours = ((nearest, 0.25), (0, 0.5))
-    made = FrameScore(score=float(score), image_score=score / 2, pixel_scores=pixels, neighbours=neighbours)
+    made = FrameScore(float(score), pixels, Later.known(Explanation(score / 2, neighbours)))
     return Scored(made, SCENE)
 
 

@@ -11,7 +11,10 @@ import pytest
 from pipeline_fakes import HEIGHT, WIDTH, a_packet
 from scoring_fakes import THRESHOLD, a_result
 
+from spade_core.errors import GalleryCorrupt
+from spade_core.later import Later
 from spade_core.preprocess import Preprocess
+from spade_core.scorer import Explanation
 from stream.alerting import CameraAlerts
 from stream.messages import Alert, Evidence, Neighbour, Phase
 from stream.policy import PolicySettings
@@ -241,3 +244,30 @@ def test_a_commit_that_fails_is_not_swallowed() -> None:
 
     with pytest.raises(OSError, match="disk full"):
         alerts.observe(a_packet(1), a_result(20))
+
+
+def test_an_alert_that_cannot_be_explained_goes_out_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    def fails() -> Explanation:
+        raise GalleryCorrupt("features of frame 3 were altered")
+
+    desk = Desk()
+    for seq in range(2):
+        scored = a_result(20)
+        desk.alerts.observe(a_packet(seq), replace(scored, score=replace(scored.score, explanation=Later(fails))))
+    ((alert, _),) = desk.committed
+    assert (alert.phase, alert.neighbours, len(alert.regions)) == (START, (), 1)
+    assert "without its nearest normal frames: features of frame 3 were altered" in caplog.text
+
+
+def test_only_frames_that_are_shown_are_explained() -> None:
+    asked: list[int] = []
+
+    def explain(seq: int) -> Later[Explanation]:
+        return Later(lambda: asked.append(seq) or Explanation(0.5, ()))
+
+    desk = Desk()
+    for seq, score in enumerate([1, 20, 15, 1, 1, 1, 1]):
+        scored = a_result(score)
+        desk.alerts.observe(a_packet(seq), replace(scored, score=replace(scored.score, explanation=explain(seq))))
+    assert [alert.frame_seq for alert, _ in desk.committed] == [2, 1]
+    assert asked == [2, 1]

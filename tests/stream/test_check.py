@@ -107,7 +107,7 @@ def test_a_device_that_is_not_there_is_a_problem_of_the_configuration(tmp_path: 
 def test_the_configured_runtime_is_what_the_backbone_gets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # OpenVINO is not installed
     config = load_config(site_with(tmp_path, runtime="torch", device="cpu"), {})
-    assert (extractor_of(config).backbone.runtime, runtime_of(config)) == ("torch", "torch on cpu")
+    assert (extractor_of(config).backbone.runtime.name, runtime_of(config)) == ("torch", "torch on cpu")
     config = load_config(site_with(tmp_path, runtime="openvino", device="cpu"), {})
     for needs_it in (extractor_of, runtime_of):
         with pytest.raises(BackboneError, match="'openvino', which is not installed: pip install"):

@@ -16,11 +16,12 @@ from spade_core.campus import CampusParameters
 from spade_core.errors import GalleryCorrupt, GalleryMismatch, GalleryNotFound, InputError
 from spade_core.extractor import FeatureExtractor, Features
 from spade_core.gallery import Gallery
+from spade_core.later import Later
 from spade_core.methods import Parameters
 from spade_core.motion import GRID
 from spade_core.preprocess import Preprocess
-from spade_core.scorer import FrameScore, SpadeParameters
-from stream.engine import NotScored, Scene, Scored, ScoringEngine, ToScore
+from spade_core.scorer import Explanation, FrameScore, SpadeParameters
+from stream.engine import NotScored, Scene, Scored, ScoringEngine, ToScore, user_cache
 from stream.enroll import enroll
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -237,7 +238,7 @@ class Watching:
 
     def score_frame(self, features: Features, *, motion: Any, time: float, memory: Any) -> FrameScore:
         self.memories.append(memory)
-        return FrameScore(0.0, 0.0, np.zeros((8, 8), np.float32), ())
+        return FrameScore(0.0, np.zeros((8, 8), np.float32), Later.known(Explanation(0.0, ())))
 
 
 def memories_of(made: Path, frames: Sequence[tuple[str, str]]) -> list[int]:
@@ -269,3 +270,40 @@ def test_what_stays_for_seconds_is_remembered_from_batch_to_batch(made: Path):
     for step in range(17):
         engine.score([to_score(brightness=200, time=step / 2)])
     assert memory.lasting(np.full((2, 2), np.inf, np.float32), 8.5).all()
+
+
+def test_campus_frames_are_explained_when_somebody_asks_or_always(made: Path):
+    galleries = {"yard": made / "campus"}
+    asked = an_engine(galleries).score([to_score()])[0]
+    always = ScoringEngine(tiny_extractor(), METHODS["campus"], galleries, explain="always").score([to_score()])[0]
+    assert isinstance(asked, Scored)
+    assert isinstance(always, Scored)
+    assert (asked.score.explanation.made, always.score.explanation.made) == (False, True)
+    assert asked.score.neighbours == always.score.neighbours
+    assert asked.score.image_score == always.score.image_score
+
+
+def test_the_users_cache_is_where_the_desktop_standard_says():
+    assert user_cache({"XDG_CACHE_HOME": "/var/cache/me"}) == Path("/var/cache/me/spade-stream")
+    for ignored in ({}, {"XDG_CACHE_HOME": ""}, {"XDG_CACHE_HOME": "relative"}):
+        assert user_cache(ignored) == Path.home() / ".cache" / "spade-stream"
+
+
+def test_spade_frames_are_explained_by_their_scoring(made: Path):
+    result = an_engine({"yard": made / "spade"}, "spade").score([to_score()])[0]
+    assert isinstance(result, Scored)
+    assert result.score.explanation.made
+
+
+def test_a_frame_that_cannot_be_explained_has_no_score_where_all_are_explained(made: Path):
+    engine = ScoringEngine(tiny_extractor(), METHODS["campus"], {"yard": made / "campus"}, explain="always")
+
+    class Unexplained(Watching):
+        def score_frame(self, features: Features, **_: Any) -> FrameScore:
+            return FrameScore(0.0, np.zeros((8, 8), np.float32), Later(fails))
+
+    def fails() -> Explanation:
+        raise InputError("distances are not finite")
+
+    engine.scenes["yard"] = Scene("yard", Gallery(made / "campus"), Unexplained())
+    assert reason_of(engine.score([to_score()])[0]) == "distances are not finite"

@@ -199,7 +199,7 @@ def test_the_file_that_replay_writes_is_a_configuration(tmp_path: Path):
 
 
 def test_maps_are_kept_only_where_they_are_asked_for(tmp_path: Path):
-    assert settings(tmp_path)["worker"] == {"maps": None}
+    assert settings(tmp_path)["worker"] == {"maps": None, "explain": "always"}
 
 
 # --- what is refused, and what is reported

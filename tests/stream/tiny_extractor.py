@@ -8,13 +8,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 from pipeline_fakes import GreySource
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from spade_core.alarms import AlarmRule
 from spade_core.backbone import Backbone
 from spade_core.extractor import FeatureExtractor
 from spade_core.preprocess import Preprocess
+from spade_core.pyramid import PyramidNetwork
+from spade_core.runtime import TorchRuntime
 from stream.enroll import EnrollSettings
 from stream.sources.base import SourceFrame
 
@@ -22,9 +24,12 @@ SIDE = 32
 _STRIDES = (4, 8, 16)
 
 
-class _MeanColours(nn.Module):
-    def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        return images.mean(dim=(2, 3)), [avg_pool2d(images, stride) for stride in _STRIDES]
+class _MeanColours(PyramidNetwork):
+    def levels(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(avg_pool2d(images, stride) for stride in _STRIDES)
+
+    def pooled(self, deepest: Tensor) -> Tensor:
+        return deepest.mean(dim=(2, 3))
 
 
 def tiny_extractor(*, side: int = SIDE, weights_id: str = "none") -> FeatureExtractor:
@@ -36,8 +41,8 @@ def tiny_extractor(*, side: int = SIDE, weights_id: str = "none") -> FeatureExtr
         level_channels=(3, 3, 3),
         strides=_STRIDES,
         pooled_channels=3,
-        device=torch.device("cpu"),
         network=_MeanColours(),
+        runtime=TorchRuntime(torch.device("cpu")),
     )
     return FeatureExtractor(backbone, Preprocess(side))
 
