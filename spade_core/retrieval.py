@@ -3,43 +3,58 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING, Final, Protocol
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from spade_core.errors import InputError
+from spade_core.proposals import Everything, OnGpu, Proposals, Reading, faiss_sees_gpus
+from spade_core.pruning import FINE, Neighbours, Pruning, squared_distances
 
-_ROWS = 16
-"""Queries searched at once. For many, faiss expands the square to |x|² + |y|² - 2xy, which cancels in float32: a
-frame's score would depend on how many others came with it."""
+if TYPE_CHECKING:
+    import torch
+
+PRUNED_FROM: Final = 4096
+"""Gallery frames from which on bounds pay: reading fewer takes about 1 ms for a query, making their bounds 150 ms."""
+
+_BLOCK = 1024  # rows read at once
 
 _NOT_FINITE = "distances to the gallery's frames are not finite: inference failed"
 
 
 class NearestFrames:
-    """Exact nearest-neighbour index over the pooled features of a gallery.
+    """Exact nearest-neighbour search over the pooled features of a gallery.
+
+    Exact: what it finds is what :func:`spade_core.pruning.squared_distances` to each frame finds, in whatever batch and
+    on whatever device. What is faster only proposes frames, with a proof that none is left out.
 
     Args:
-        pooled: (N, D) float32, one row per gallery frame.
+        pooled: (N, D) float32, one row per gallery frame. Kept, not copied, where it is C-contiguous (a memory map is
+            read row by row), so it must stay as it is.
+        device: where to look for proposals: a CUDA device serves if faiss is built for it. None: the CPU.
 
     Raises:
         InputError: no rows, or not a finite (N, D) float32 matrix.
     """
 
-    def __init__(self, pooled: NDArray[np.float32]) -> None:
+    def __init__(self, pooled: NDArray[np.float32], *, device: torch.device | None = None) -> None:
         if pooled.ndim != 2 or pooled.dtype != np.float32 or len(pooled) == 0:
             raise InputError(f"pooled features must be (N, D) float32 with N > 0, got {pooled.shape} {pooled.dtype}")
-        if not np.isfinite(pooled).all():
+        self._rows = np.ascontiguousarray(pooled)
+        if not all(np.isfinite(self._rows[start : start + _BLOCK]).all() for start in range(0, len(pooled), _BLOCK)):
             raise InputError("pooled features hold values that are not finite")
-        self._index = faiss.IndexFlatL2(pooled.shape[1])
-        self._index.add(np.ascontiguousarray(pooled))
+        self._ways: list[_Way] = [Proposals(Reading(self._rows), self._rows), Everything(self._rows)]
+        if device is not None and device.type == "cuda" and faiss_sees_gpus():
+            self._ways.insert(0, Proposals(OnGpu(self._rows, device.index or 0), self._rows))
+        elif len(pooled) >= PRUNED_FROM and pooled.shape[1] > FINE:
+            self._ways.insert(0, Pruning(self._rows))
 
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return len(self._rows)
 
     def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The K nearest gallery frames of each query, nearest first.
+        """The K nearest gallery frames of each query, nearest first; of those equally near, the lower index first.
 
         Args:
             queries: (B, D) float32.
@@ -55,10 +70,14 @@ class NearestFrames:
             raise InputError(f"K = {k}: the gallery holds {len(self)} frame(s), so K must be 1..{len(self)}")
         queries = self._checked(queries)
         distances, indices = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-        for start in range(0, len(queries), _ROWS):
-            rows = slice(start, start + _ROWS)
-            distances[rows], indices[rows] = self._index.search(queries[rows], k)
-        if (indices < 0).any():  # faiss says -1 where a distance is no number, and -1 is a frame to NumPy
+        left = np.arange(len(queries))
+        for way in self._ways:
+            found = way.nearest(queries[left], k)
+            for b, neighbours in zip(left, found, strict=True):
+                if neighbours is not None:
+                    distances[b], indices[b] = neighbours
+            left = left[[neighbours is None for neighbours in found]]
+        if not np.isfinite(distances).all():
             raise InputError(_NOT_FINITE)
         return distances, indices
 
@@ -72,25 +91,36 @@ class NearestFrames:
             frames: (B, K) int64 gallery indices, in any order.
 
         Returns:
-            Squared L2 distances (B, K) float32 and the indices (B, K) int64, nearest first.
+            Squared L2 distances (B, K) float32 and the indices (B, K) int64, nearest first; of those equally near, the
+            one given first.
 
         Raises:
             InputError: the queries do not suit the gallery, or a distance is not finite.
         """
         queries = self._checked(queries)
         distances = np.empty(frames.shape, np.float32)
-        with np.errstate(over="ignore"):  # refused below, like all that is not finite
-            for b, query in enumerate(queries):
-                distances[b] = np.square(self._index.reconstruct_batch(frames[b]) - query).sum(axis=1)
+        for b, query in enumerate(queries):
+            distances[b] = squared_distances(query, self._rows, frames[b])
         if not np.isfinite(distances).all():
             raise InputError(_NOT_FINITE)
         order = np.argsort(distances, axis=1, kind="stable")
         return np.take_along_axis(distances, order, axis=1), np.take_along_axis(frames, order, axis=1)
 
     def _checked(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-        if queries.ndim != 2 or queries.shape[1] != self._index.d:
-            raise InputError(f"queries have shape {queries.shape}; this gallery needs (B, {self._index.d})")
-        return np.ascontiguousarray(queries, dtype=np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self._rows.shape[1]:
+            raise InputError(f"queries have shape {queries.shape}; this gallery needs (B, {self._rows.shape[1]})")
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        if not np.isfinite(queries).all():
+            raise InputError(_NOT_FINITE)
+        return queries
+
+
+class _Way(Protocol):
+    """One way to the nearest frames."""
+
+    def nearest(self, queries: NDArray[np.float32], k: int) -> list[Neighbours | None]:
+        """The K nearest rows of each query (B, D); None where this way cannot prove them, or another is faster."""
+        ...
 
 
 def random_frames(count: int, k: int, *, seed: int, time: float) -> NDArray[np.int64]:

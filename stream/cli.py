@@ -10,13 +10,27 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from spade_core.errors import GalleryMismatch, GalleryNotFound, InputError, SpadeError, UnknownBackbone
 from stream import __version__, commands, gallery_commands
+from stream.bench.arguments import add_bench, with_action
+from stream.cli_arguments import (
+    add_command,
+    count,
+    from_zero,
+    levels,
+    names,
+    rate,
+    seconds,
+    seconds_from_zero,
+    sequence_number,
+)
 from stream.config import DEFAULT_FEED
 from stream.errors import StreamError
 from stream.stopping import StopSignal
@@ -48,11 +62,13 @@ def entry() -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Runs a command and returns its exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(with_action(argv))
     # Torch's threads by default spin while they wait for each other. Beside other busy processes (readers, another
     # worker) each then waits for one that the others keep off its core: scoring becomes several times slower. Has to
     # stand in the environment before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # NumPy's do so too, and know no such setting. Its matrices here are too small to be worth a second thread.
+    threadpool_limits(limits=1, user_api="blas")
     _set_up_logging(arguments.log_level, arguments.process_name)
     stop = StopSignal(parent=arguments.supervisor)
     stop.install()
@@ -87,28 +103,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluation(groups)
     _add_integration(groups)
     _add_galleries(groups)
-    return parser
-
-
-def _command(
-    groups: Any, name: str, run: Callable[[argparse.Namespace, StopSignal], int], help_text: str, more: str = ""
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = groups.add_parser(
-        name,
-        help=help_text,
-        description=f"{help_text[:1].upper()}{help_text[1:]}.\n\n{more}".strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--log-level", default="info", choices=["debug", "info", "warning", "error"], help="least level logged (info)"
-    )
-    parser.add_argument("--supervisor", type=int, help=argparse.SUPPRESS)  # process that must stay alive
-    parser.set_defaults(run=run, process_name=name)
+    add_bench(groups)
     return parser
 
 
 def _add_first_steps(groups: Any) -> None:
-    demo = _command(
+    demo = add_command(
         groups,
         "demo",
         commands.demo,
@@ -121,7 +121,7 @@ def _add_first_steps(groups: Any) -> None:
     demo.add_argument("--seed", type=int, default=7, help="of the scene (7)")
     demo.add_argument("--method", choices=["campus", "spade"], default="campus", help="scoring method (campus)")
 
-    check = _command(
+    check = add_command(
         groups,
         "check",
         commands.check,
@@ -130,7 +130,7 @@ def _add_first_steps(groups: Any) -> None:
     )
     check.add_argument("config", type=Path, metavar="CONFIG")
 
-    enroll = _command(
+    enroll = add_command(
         groups,
         "enroll",
         commands.enroll,
@@ -141,20 +141,20 @@ def _add_first_steps(groups: Any) -> None:
     enroll.add_argument("config", type=Path, metavar="CONFIG")
     enroll.add_argument("--camera", help="only this camera's scene (all)")
     enroll.add_argument("--source", help="footage to use instead of the camera itself: URL, file or folder")
-    enroll.add_argument("--start", type=_seconds_from_zero, help="seconds of it to pass over (0)")
+    enroll.add_argument("--start", type=seconds_from_zero, help="seconds of it to pass over (0)")
     length = enroll.add_mutually_exclusive_group()
-    length.add_argument("--seconds", type=_seconds, help="seconds of it to use (all; needed for a live camera)")
-    length.add_argument("--minutes", type=_seconds, help="the same in minutes")
+    length.add_argument("--seconds", type=seconds, help="seconds of it to use (all; needed for a live camera)")
+    length.add_argument("--minutes", type=seconds, help="the same in minutes")
     enroll.add_argument(
         "--until-covered",
         action="store_true",
         help="of a live camera: stop before that, once new footage has added little for two minutes",
     )
-    enroll.add_argument("--capacity", type=_count, help="most gallery frames (gallery.capacity)")
+    enroll.add_argument("--capacity", type=count, help="most gallery frames (gallery.capacity)")
 
 
 def _add_pipeline(groups: Any) -> None:
-    run = _command(
+    run = add_command(
         groups,
         "run",
         commands.run,
@@ -163,21 +163,21 @@ def _add_pipeline(groups: Any) -> None:
         "stops at once. Ends by itself when every source is a file and all are read.",
     )
     run.add_argument("config", type=Path, metavar="CONFIG")
-    read = _command(groups, "read", commands.read, "run the reader of one camera (part of 'run')")
+    read = add_command(groups, "read", commands.read, "run the reader of one camera (part of 'run')")
     read.add_argument("config", type=Path, metavar="CONFIG")
     read.add_argument("--camera", required=True, metavar="ID")
     for name, program, text in (
         ("score", commands.score, "run the scoring worker (part of 'run')"),
         ("feed", commands.feed, "serve committed alerts to subscribers (part of 'run')"),
     ):
-        _command(groups, name, program, text).add_argument("config", type=Path, metavar="CONFIG")
-    sink = _command(groups, "sink", commands.sink, "run one sink (part of 'run')")
+        add_command(groups, name, program, text).add_argument("config", type=Path, metavar="CONFIG")
+    sink = add_command(groups, "sink", commands.sink, "run one sink (part of 'run')")
     sink.add_argument("config", type=Path, metavar="CONFIG")
     sink.add_argument("--name", required=True, help="of the sink, as in the configuration")
 
 
 def _add_recordings(groups: Any) -> None:
-    replay = _command(
+    replay = add_command(
         groups,
         "replay",
         commands.replay,
@@ -188,10 +188,10 @@ def _add_recordings(groups: Any) -> None:
     replay.add_argument("source", metavar="SOURCE")
     replay.add_argument("--gallery", type=Path, required=True, metavar="DIR", help="of the scene, made by 'enroll'")
     replay.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write; must be new or empty")
-    replay.add_argument("--fps", type=_rate, help="frames scored per second of video (every frame)")
-    replay.add_argument("--folder-fps", type=_rate, default=10.0, help="rate at which image folders were recorded (10)")
-    replay.add_argument("--start", type=_seconds_from_zero, default=0.0, help="seconds to pass over (0)")
-    replay.add_argument("--seconds", type=_seconds, help="seconds to score (to the end)")
+    replay.add_argument("--fps", type=rate, help="frames scored per second of video (every frame)")
+    replay.add_argument("--folder-fps", type=rate, default=10.0, help="rate at which image folders were recorded (10)")
+    replay.add_argument("--start", type=seconds_from_zero, default=0.0, help="seconds to pass over (0)")
+    replay.add_argument("--seconds", type=seconds, help="seconds to score (to the end)")
     replay.add_argument(
         "--recorded-at", type=datetime.fromisoformat, metavar="TIME", help="ISO 8601 time of the first frame"
     )
@@ -203,7 +203,7 @@ def _add_recordings(groups: Any) -> None:
 
 
 def _add_evaluation(groups: Any) -> None:
-    evaluate = _command(
+    evaluate = add_command(
         groups,
         "eval",
         commands.evaluate,
@@ -216,8 +216,8 @@ def _add_evaluation(groups: Any) -> None:
     evaluate.add_argument("--dataset", metavar="NAME", help=datasets)
     evaluate.add_argument("--root", type=Path, metavar="DIR", help="folder that the dataset was unpacked in")
     evaluate.add_argument("--out", type=Path, metavar="DIR", help="folder to write; an earlier run is replaced")
-    evaluate.add_argument("--scenes", type=_names, default=(), metavar="A,B", help="only these scenes (all)")
-    evaluate.add_argument("--every", type=_count, default=1, metavar="N", help="score every Nth test frame (1)")
+    evaluate.add_argument("--scenes", type=names, default=(), metavar="A,B", help="only these scenes (all)")
+    evaluate.add_argument("--every", type=count, default=1, metavar="N", help="score every Nth test frame (1)")
     evaluate.add_argument(
         "--method", metavar="NAME", help="campus (of video), spade (of images), or anomalib:patchcore"
     )
@@ -225,17 +225,17 @@ def _add_evaluation(groups: Any) -> None:
     evaluate.add_argument("--weights", type=Path, metavar="FILE", help="its weights, where they are your own")
     evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
     parameters = evaluate.add_argument_group("parameters of the method (method.* of the configuration)")
-    parameters.add_argument("--size", type=_count, metavar="N", help="side of the scoring image in pixels (256)")
-    parameters.add_argument("--crop", type=_count, metavar="N", help="centre kept of it (none; of images 224)")
-    parameters.add_argument("--k", type=_count, metavar="N", help="nearest normal frames (1; of images 50)")
-    parameters.add_argument("--kappa", type=_count, metavar="N", help="nearest features averaged at a place (1)")
-    parameters.add_argument("--levels", type=_levels, metavar="L", help="pyramid levels, as 1,2,3 (all)")
+    parameters.add_argument("--size", type=count, metavar="N", help="side of the scoring image in pixels (256)")
+    parameters.add_argument("--crop", type=count, metavar="N", help="centre kept of it (none; of images 224)")
+    parameters.add_argument("--k", type=count, metavar="N", help="nearest normal frames (1; of images 50)")
+    parameters.add_argument("--kappa", type=count, metavar="N", help="nearest features averaged at a place (1)")
+    parameters.add_argument("--levels", type=levels, metavar="L", help="pyramid levels, as 1,2,3 (all)")
     parameters.add_argument("--neighbours", choices=["nearest", "random"], help="which K normal frames (nearest)")
-    parameters.add_argument("--sigma", type=_from_zero, metavar="X", help="Gaussian over the map, pixels (4)")
+    parameters.add_argument("--sigma", type=from_zero, metavar="X", help="Gaussian over the map, pixels (4)")
     gallery = evaluate.add_argument_group("galleries")
-    gallery.add_argument("--capacity", type=_count, default=5000, metavar="N", help="most frames of a gallery (5000)")
+    gallery.add_argument("--capacity", type=count, default=5000, metavar="N", help="most frames of a gallery (5000)")
     gallery.add_argument(
-        "--false-alarms-per-day", type=_rate, metavar="X", help="asked of the threshold (gallery.false_alarms_per_day)"
+        "--false-alarms-per-day", type=rate, metavar="X", help="asked of the threshold (gallery.false_alarms_per_day)"
     )
     gallery.add_argument(
         "--galleries", type=Path, metavar="DIR", help="'galleries' of an earlier run: used again where they match"
@@ -248,13 +248,11 @@ def _add_evaluation(groups: Any) -> None:
         help="run all variants of a table, and compare: 6 and 7 of the paper, or what each part of campus is worth",
     )
     several.add_argument("--compare", type=Path, nargs="+", metavar="DIR", help="folders of earlier runs")
-    several.add_argument(
-        "--mixed", action="store_true", help="compare runs even where they are not of the same frames"
-    )
+    several.add_argument("--mixed", action="store_true", help="compare runs even where they are not of the same frames")
 
 
 def _add_integration(groups: Any) -> None:
-    alerts = _command(
+    alerts = add_command(
         groups,
         "alerts",
         commands.alerts,
@@ -264,13 +262,13 @@ def _add_integration(groups: Any) -> None:
     )
     alerts.add_argument("--connect", default=DEFAULT_FEED, metavar="URL", help=f"of the feed ({DEFAULT_FEED})")
     alerts.add_argument(
-        "--since", type=_sequence, metavar="N", help="first replay what came after N; 0 = all (only new ones)"
+        "--since", type=sequence_number, metavar="N", help="first replay what came after N; 0 = all (only new ones)"
     )
     alerts.add_argument("--name", help="be remembered: go on after what this name has acknowledged")
     alerts.add_argument("--no-follow", action="store_true", help="exit once everything committed so far is printed")
     alerts.add_argument("--save", type=Path, metavar="DIR", help="also write the pictures there")
 
-    status = _command(groups, "status", commands.status, "show what every camera of a running feed is doing")
+    status = add_command(groups, "status", commands.status, "show what every camera of a running feed is doing")
     status.add_argument("--connect", default=DEFAULT_FEED, metavar="URL", help=f"of the feed ({DEFAULT_FEED})")
     status.add_argument("--json", action="store_true", help="print all there is as JSON")
 
@@ -279,13 +277,13 @@ def _add_galleries(groups: Any) -> None:
     text = "look at galleries, add frames, go back"
     gallery = groups.add_parser("gallery", help=text, description=f"{text[:1].upper()}{text[1:]}.")
     actions = gallery.add_subparsers(title="actions", metavar="ACTION", required=True)
-    info = _command(actions, "info", gallery_commands.info, "show what a gallery holds and was made with")
+    info = add_command(actions, "info", gallery_commands.info, "show what a gallery holds and was made with")
     info.add_argument("gallery", type=Path, metavar="DIR")
     info.add_argument("--json", action="store_true", help="print it as JSON")
     info.add_argument("--sheet", type=Path, metavar="FILE", help="write a contact sheet of its frames (JPEG or PNG)")
-    verify = _command(actions, "verify", gallery_commands.verify, "read a gallery in full and compare all checksums")
+    verify = add_command(actions, "verify", gallery_commands.verify, "read a gallery in full and compare all checksums")
     verify.add_argument("gallery", type=Path, metavar="DIR")
-    versions = _command(
+    versions = add_command(
         actions,
         "versions",
         gallery_commands.versions,
@@ -294,7 +292,7 @@ def _add_galleries(groups: Any) -> None:
     )
     versions.add_argument("gallery", type=Path, metavar="DIR")
     versions.add_argument("--json", action="store_true", help="print them as JSON, with their notes")
-    use = _command(
+    use = add_command(
         actions,
         "use",
         gallery_commands.use,
@@ -303,7 +301,7 @@ def _add_galleries(groups: Any) -> None:
     )
     use.add_argument("gallery", type=Path, metavar="DIR")
     use.add_argument("version", metavar="VERSION", help="as 'versions' shows it: v000003, or 3")
-    prune = _command(
+    prune = add_command(
         actions,
         "prune",
         gallery_commands.prune_versions,
@@ -311,13 +309,13 @@ def _add_galleries(groups: Any) -> None:
         "The one in force stays, and beside it the newest. Stop workers first that run with an older one.",
     )
     prune.add_argument("gallery", type=Path, metavar="DIR")
-    prune.add_argument("--keep", type=_count, default=2, metavar="N", help="versions that stay, at least 1 (2)")
+    prune.add_argument("--keep", type=count, default=2, metavar="N", help="versions that stay, at least 1 (2)")
     prune.add_argument("--dry-run", action="store_true", help="only say what would go")
     _add_adding(actions)
 
 
 def _add_adding(actions: Any) -> None:
-    add = _command(
+    add = add_command(
         actions,
         "add",
         gallery_commands.add,
@@ -327,11 +325,11 @@ def _add_adding(actions: Any) -> None:
     )
     add.add_argument("gallery", type=Path, metavar="DIR")
     add.add_argument("source", nargs="+", metavar="SOURCE")
-    add.add_argument("--start", type=_seconds_from_zero, default=0.0, help="seconds of each source to pass over (0)")
-    add.add_argument("--seconds", type=_seconds, help="seconds of each source to add (all)")
-    add.add_argument("--fps", type=_rate, help="frames added per second of video (every frame)")
-    add.add_argument("--folder-fps", type=_rate, default=10.0, help="rate at which image folders were recorded (10)")
-    add.add_argument("--capacity", type=_count, help="most frames of the new version (as the gallery was made for)")
+    add.add_argument("--start", type=seconds_from_zero, default=0.0, help="seconds of each source to pass over (0)")
+    add.add_argument("--seconds", type=seconds, help="seconds of each source to add (all)")
+    add.add_argument("--fps", type=rate, help="frames added per second of video (every frame)")
+    add.add_argument("--folder-fps", type=rate, default=10.0, help="rate at which image folders were recorded (10)")
+    add.add_argument("--capacity", type=count, help="most frames of the new version (as the gallery was made for)")
     add.add_argument(
         "--weights", type=Path, help="backbone weights, where the gallery was made with a file of your own"
     )
@@ -347,45 +345,3 @@ def _set_up_logging(level: str, process: str) -> None:
     )
     # It tells of every variant of itself that it did not find before the one that it loads.
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)
-
-
-def _seconds_from_zero(text: str) -> float:
-    return _number(text, at_least=0.0, what="seconds, 0 or more")
-
-
-def _seconds(text: str) -> float:
-    return _number(text, at_least=1e-3, what="seconds, more than 0")
-
-
-def _rate(text: str) -> float:
-    return _number(text, at_least=1e-3, what="frames per second, more than 0")
-
-
-def _count(text: str) -> int:
-    return int(_number(text, at_least=1, what="a whole number, 1 or more"))
-
-
-def _sequence(text: str) -> int:
-    return int(_number(text, at_least=0, what="a sequence number, 0 or more"))
-
-
-def _from_zero(text: str) -> float:
-    return _number(text, at_least=0.0, what="a number, 0 or more")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _levels(text: str) -> tuple[int, ...]:
-    return tuple(_count(name) for name in _names(text))
-
-
-def _number(text: str, *, at_least: float, what: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not at_least <= value < 1e12:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be {what}")
-    return value

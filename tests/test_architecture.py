@@ -25,6 +25,7 @@ LAYERS = {
     "stream.campus": 0,
     "stream.sources.base": 0,
     "stream.progress": 0,
+    "stream.cli_arguments": 0,
     # pure rules and formats
     "stream.wire": 1,
     "stream.policy": 1,
@@ -64,6 +65,7 @@ LAYERS = {
     "stream.evaluate.run": 9,
     "stream.evaluate.table": 9,
     "stream.demo": 9,
+    "stream.bench": 9,
     "stream.gallery_commands": 9,
     "stream.commands": 9,
     "stream.cli": 10,
@@ -72,6 +74,7 @@ LAYERS = {
 
 MAY_SCORE = {  # all others see scores, never how they are made
     "alerting",
+    "bench",
     "capture",
     "cli",
     "commands",

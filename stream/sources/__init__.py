@@ -25,15 +25,19 @@ __all__ = [
     "check_source",
     "describe_source",
     "is_live",
+    "is_looped",
     "local_path",
     "open_source",
 ]
 
 URL_SCHEMES = ("rtsp", "rtsps", "http", "https")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")
+LOOP = "loop:"
+"""What stands before the name of a file or folder that is to be played over and over."""
+
 _FORMS = (
     "use rtsp://, rtsps://, http:// or https://, a webcam's number, campus:, a video file, "
-    "an image, a folder of images, or a folder of clips"
+    "an image, a folder of images, or a folder of clips (or loop: and one of these files or folders)"
 )
 
 
@@ -41,6 +45,7 @@ class _Kind(Enum):
     URL = "url"
     WEBCAM = "webcam"
     CAMPUS = "campus"
+    LOOP = "loop"
     PATH = "path"
 
 
@@ -56,7 +61,8 @@ def open_source(spec: str, *, folder_fps: float = 10.0, open_timeout: float = 5.
     Args:
         spec: ``rtsp://``, ``rtsps://``, ``http://`` or ``https://`` address; the number of a webcam; ``campus:`` with
             an optional query (the synthetic scene); a video file; an image; a folder of images; a folder of clip
-            folders; a folder of video files. A file or folder whose name is a number is written ``./7``.
+            folders; a folder of video files. A file or folder whose name is a number is written ``./7``. ``loop:``
+            before a file or folder plays it over and over.
         folder_fps: frames per second of images in folders, which carry no time.
         open_timeout: seconds to wait for a camera to answer.
         read_timeout: seconds to wait for a camera's next frame.
@@ -79,6 +85,11 @@ def open_source(spec: str, *, folder_fps: float = 10.0, open_timeout: float = 5.
             from stream.sources.campus import open_campus
 
             return open_campus(dict(parse_qsl(parsed.value, keep_blank_values=True)))
+        case _Kind.LOOP:
+            from stream.sources.loop import LoopSource
+
+            path = _existing(parsed)
+            return LoopSource(lambda: _open_path(path, folder_fps))
         case _Kind.PATH:
             return _open_path(_existing(parsed), folder_fps)
 
@@ -90,12 +101,14 @@ def check_source(spec: str) -> None:
         SourceNotFound: as :func:`open_source`, as far as it can be known from the text and the names on the disk.
     """
     parsed = _parse(spec)
-    if parsed.kind is _Kind.PATH:
+    if parsed.kind in (_Kind.PATH, _Kind.LOOP):
         _existing(parsed)
 
 
 def describe_source(spec: str) -> str:
     """A name for logs and people, without credentials. Takes any text."""
+    if is_looped(spec):
+        return LOOP + describe_source(spec.removeprefix(LOOP))
     try:
         parsed = _parse(spec)
     except SourceNotFound:
@@ -120,6 +133,11 @@ def is_live(spec: str) -> bool:
         return False
 
 
+def is_looped(spec: str) -> bool:
+    """Whether ``spec`` names a file or folder that is played over and over, judged by the text alone."""
+    return spec.startswith(LOOP)
+
+
 def local_path(spec: str) -> Path | None:
     """The file or folder that ``spec`` names, whether or not it exists; None for everything else. Takes any text."""
     try:
@@ -134,6 +152,8 @@ def _parse(spec: str) -> _Spec:
         return _Spec(_Kind.WEBCAM, spec)
     if spec == "campus:" or spec.startswith("campus:?"):
         return _Spec(_Kind.CAMPUS, spec.removeprefix("campus:").removeprefix("?"))
+    if is_looped(spec):
+        return _parse_loop(spec.removeprefix(LOOP))
     if not spec.strip():
         raise SourceNotFound(f"the source is empty: {_FORMS}")
     prefix = _SCHEME.match(spec)
@@ -142,6 +162,16 @@ def _parse(spec: str) -> _Spec:
     if prefix and (spec.startswith("//", prefix.end()) or prefix[1].lower() in (*URL_SCHEMES, "campus")):
         raise SourceNotFound(f"{redact_url(spec)}: {_wrong_scheme(prefix[1].lower())}; {_FORMS}")
     return _Spec(_Kind.PATH, spec)
+
+
+def _parse_loop(repeated: str) -> _Spec:
+    try:
+        of_it = _parse(repeated)
+    except SourceNotFound as error:
+        raise SourceNotFound(f"{LOOP} {error}") from None
+    if of_it.kind is not _Kind.PATH:
+        raise SourceNotFound(f"{LOOP}{describe_source(repeated)}: only a file or folder can be played over and over")
+    return _Spec(_Kind.LOOP, of_it.value)
 
 
 def _wrong_scheme(scheme: str) -> str:

@@ -118,8 +118,9 @@ class VideoSource:
         decoder = stream.codec_context
         decoder.options = {"max_pixels": str(MAX_PIXELS)}
         # Not AUTO: FFmpeg's frame threads delay a camera's frames, and in a file that is damaged or cut short they mark
-        # frames differently from run to run, for no gain in speed that scoring would notice.
-        stream.thread_type = "SLICE"
+        # frames differently from run to run, for no gain in speed that scoring would notice. And one thread: a reader
+        # keeps to one core, and most cameras send one slice a frame, for which more threads only wait for each other.
+        stream.thread_type, decoder.thread_count = "SLICE", 1
         if self._info.live:
             decoder.flags |= Flags.low_delay
         self._decoder = decoder
@@ -174,7 +175,7 @@ class VideoSource:
             return []
 
     def _source_frame(self, frame: av.VideoFrame) -> SourceFrame:
-        image = self._reformatter.reformat(frame, format="bgr24").to_ndarray()
+        image = self._reformatter.reformat(frame, format="bgr24", threads=1).to_ndarray()
         media_time = self._media_clock.at(self._timestamp(frame))
         return SourceFrame(self._numbers.good_frame(), media_time, np.asarray(image, np.uint8))
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
+
+import faiss
 import literal
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from spade_core import proposals, pruning
 from spade_core.errors import InputError
-from spade_core.retrieval import NearestFrames, image_score, random_frames
+from spade_core.proposals import OnGpu, Proposals, Reading
+from spade_core.pruning import FINE, Found, Pruning
+from spade_core.retrieval import PRUNED_FROM, NearestFrames, image_score, random_frames
 
 # Four points of the plane: distances from the origin are 0, 1, 2 and 5.
 POINTS = np.array([[3, 4], [0, 0], [0, -2], [1, 0]], np.float32)
@@ -17,6 +28,54 @@ ORIGIN = np.zeros((1, 2), np.float32)
 
 def random(seed: int, *shape: int) -> NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def walk(seed: int, n: int, d: int) -> NDArray[np.float32]:
+    """Like video: a walk along a few directions, some farther than others, off the origin, a little noise."""
+    directions = random(seed, 20, d) * 0.7 ** np.arange(20, dtype=np.float32)[:, None]
+    return np.asarray(np.cumsum(random(seed + 1, n, 20), axis=0) @ directions + 0.1 * random(seed + 2, n, d) + 8)
+
+
+def copies(seed: int, n: int, d: int) -> NDArray[np.float32]:
+    """A static scene: each frame many times, all over the gallery."""
+    return walk(seed, 40, d)[np.random.default_rng(seed).integers(0, 40, n)]
+
+
+def uneven(seed: int, n: int, d: int) -> NDArray[np.float32]:
+    return random(seed, n, d) / np.arange(1, d + 1, dtype=np.float32)
+
+
+def far(seed: int, n: int, d: int) -> NDArray[np.float32]:
+    return walk(seed, n, d) + 30_000
+
+
+GALLERIES = [walk, copies, uneven, random, far]  # random: nothing can be ruled out
+
+
+def of_everything(query: NDArray[np.float32], rows: NDArray[np.float32], k: int) -> pruning.Neighbours:
+    found = Found(query, rows, k)
+    found.compare(np.arange(len(rows)))
+    return found.neighbours
+
+
+def queries_for(rows: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """A row, a frame between two rows, a row with noise, and one that is odd."""
+    a, b, noise = rows[len(rows) // 3], rows[len(rows) // 2], random(seed, *rows[0].shape) * rows.std(axis=0)
+    return np.array([a, (a + b) / 2, b + 0.1 * noise, a + 5 * noise], np.float32)
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.int64]]:
+    """The rows that queries were compared with in full, one entry a time."""
+    seen: list[NDArray[np.int64]] = []
+    real = Found.compare
+
+    def compare(self: Found, frames: NDArray[np.int64]) -> None:
+        seen.append(frames)
+        real(self, frames)
+
+    monkeypatch.setattr(Found, "compare", compare)
+    return seen
 
 
 def test_the_nearest_come_first_with_squared_distances():
@@ -179,3 +238,252 @@ def test_a_gallery_that_is_not_finite_is_refused(value: float):
     pooled[2, 1] = value
     with pytest.raises(InputError, match="not finite"):
         NearestFrames(pooled)
+
+
+@pytest.mark.parametrize("k", [1, 5, 50])
+@pytest.mark.parametrize("gallery", GALLERIES)
+def test_the_search_of_a_large_gallery_is_exact(gallery, k: int):
+    rows = gallery(1, PRUNED_FROM, FINE + 40)
+    queries = queries_for(rows, 2)
+    distances, indices = NearestFrames(rows).search(queries, k)
+    for b, query in enumerate(queries):
+        exact = np.square(rows.astype(np.float64) - query.astype(np.float64)).sum(axis=1)
+        np.testing.assert_allclose(distances[b], np.sort(exact)[:k], rtol=2e-5)
+        np.testing.assert_allclose(exact[indices[b]], np.sort(exact)[:k], rtol=2e-5)
+        expected = of_everything(query, rows, k)
+        np.testing.assert_array_equal(distances[b], expected[0])
+        np.testing.assert_array_equal(indices[b], expected[1])
+
+
+@given(
+    st.sampled_from(GALLERIES),
+    st.integers(0, 2**16),
+    st.integers(256, 600),
+    st.integers(1, 9),
+    st.sampled_from([1e-20, 1e-6, 1.0, 1e12]),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_bounds_prove_is_what_comparing_everything_finds(gallery, seed: int, n: int, k: int, scale: float):
+    rows = gallery(seed, n, FINE + 8) * np.float32(scale)
+    queries = queries_for(rows, seed)
+    for query, found in zip(queries, Pruning(rows).nearest(queries, k), strict=True):
+        if found is not None:
+            expected = of_everything(query, rows, k)
+            np.testing.assert_array_equal(found[0], expected[0])
+            np.testing.assert_array_equal(found[1], expected[1])
+
+
+@given(st.sampled_from(GALLERIES), st.integers(0, 2**16), st.integers(1, 400), st.integers(1, 30), st.integers(1, 500))
+@settings(max_examples=60, deadline=None)
+def test_what_is_proposed_and_proven_is_what_comparing_everything_finds(gallery, seed: int, n: int, d: int, k: int):
+    rows = gallery(seed, n, d)
+    queries, k = queries_for(rows, seed), min(k, n)
+    distances, indices = NearestFrames(rows).search(queries, k)
+    for b, query in enumerate(queries):
+        expected = of_everything(query, rows, k)
+        np.testing.assert_array_equal(distances[b], expected[0])
+        np.testing.assert_array_equal(indices[b], expected[1])
+
+
+@pytest.mark.parametrize("n", [300, PRUNED_FROM])
+def test_every_frame_can_be_asked_for(n: int):
+    rows = walk(3, n, FINE + 1)
+    distances, indices = NearestFrames(rows).search(rows[:1], n)
+    assert sorted(indices[0]) == list(range(n))
+    assert (np.diff(distances[0]) >= 0).all()
+
+
+@pytest.mark.parametrize("n", [500, PRUNED_FROM])
+def test_of_frames_equally_near_the_lower_index_comes_first(n: int):
+    rows = np.ones((n, FINE + 1), np.float32)
+    rows[[3, 4, n - 1]] = 5
+    _, (first, second) = NearestFrames(rows).search(np.array([rows[0], rows[3]]), 4)
+    assert first.tolist() == [0, 1, 2, 5]
+    assert second.tolist() == [3, 4, n - 1, 0]
+
+
+def shell(seed: int, n: int, near: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Rows of which ``near`` are equally near to the query but for rounding: the same differences in another order."""
+    rng = np.random.default_rng(seed)
+    rows, query = np.zeros((n, 300), np.float32), np.zeros((1, 300), np.float32)
+    rows[:, :60] = 20 * rng.standard_normal((n, 60))
+    query[:, :60] = 30 * rng.standard_normal(60)
+    differences = rng.standard_normal(60).astype(np.float32)
+    for row in rng.choice(n, near, replace=False):
+        rows[row, :60] = query[0, :60] + rng.permutation(differences)
+    return rows, query
+
+
+@pytest.mark.parametrize(("n", "near"), [(1500, 1500), (1500, 30), (PRUNED_FROM, 400)])
+@pytest.mark.parametrize("seed", range(5))
+def test_frames_that_only_rounding_tells_apart_are_all_compared(seed: int, n: int, near: int):
+    rows, query = shell(seed, n, near)
+    distances, indices = NearestFrames(rows).search(query, 3)
+    expected = of_everything(query[0], rows, 3)
+    np.testing.assert_array_equal(distances[0], expected[0])
+    np.testing.assert_array_equal(indices[0], expected[1])
+
+
+@pytest.mark.parametrize("near", [44, 300])  # for K = 10, 40 are proposed
+@pytest.mark.parametrize("seed", range(5))
+def test_frames_that_a_gpu_cannot_tell_apart_are_all_compared(seed: int, near: int, gpu: torch.device):
+    rows, query = shell(seed, 1500, near)
+    distances, indices = NearestFrames(rows, device=gpu).search(query, 10)
+    expected = of_everything(query[0], rows, 10)
+    np.testing.assert_array_equal(distances[0], expected[0])
+    np.testing.assert_array_equal(indices[0], expected[1])
+
+
+@pytest.mark.parametrize("gallery", GALLERIES)
+@pytest.mark.parametrize("n", [700, PRUNED_FROM])
+def test_a_frame_gets_the_same_whatever_comes_with_it(gallery, n: int):
+    rows = gallery(4, n, FINE + 5)
+    queries, nearest = np.concatenate([queries_for(rows, seed) for seed in range(9)]), NearestFrames(rows)
+    together, alone = nearest.search(queries, 3), [nearest.search(query[None], 3) for query in queries]
+    for kind in range(2):
+        np.testing.assert_array_equal(together[kind], np.concatenate([one[kind] for one in alone]))
+    ranked = nearest.ranked(queries, together[1])
+    np.testing.assert_array_equal(ranked[0], together[0])
+
+
+def test_most_frames_are_ruled_out_without_comparing(compared: list[NDArray[np.int64]]):
+    rows = walk(5, PRUNED_FROM, FINE + 40)
+    for query in queries_for(rows, 6):
+        compared.clear()
+        NearestFrames(rows).search(query[None], 1)
+        assert sum(len(frames) for frames in compared) < PRUNED_FROM / 20
+
+
+def test_frames_that_only_seem_near_do_not_hide_the_nearest(compared: list[NDArray[np.int64]]):
+    # What varies most is 60 directions. The query leaves them by 1 in a direction of its own. Frames 0..39 are in the
+    # same place there and leave it by 1 elsewhere, so their bound is about 0 and their squared distance 2; frame 700
+    # leaves it like the query, and lies half beside it: 0.25.
+    rows = np.zeros((1000, FINE + 60), np.float32)
+    rows[40:, :60] = 10 * random(7, 960, 60)
+    rows[:40, 200:240] = np.eye(40)
+    query = np.zeros(FINE + 60, np.float32)
+    query[-1] = 1
+    rows[700] = query
+    rows[700, 0] = 0.5
+    (found,) = Pruning(rows).nearest(query[None], 1)
+    assert found is not None
+    assert (found[0].tolist(), found[1].tolist()) == ([0.25], [700])
+    assert set(compared[0]) < set(range(40)), "the first are those that seem nearest"
+    assert len(compared) > 1
+
+
+def test_where_bounds_rule_out_nothing_another_way_is_taken():
+    rows = random(8, 600, FINE + 60)
+    queries = random(9, 3, FINE + 60)
+    assert Pruning(rows).nearest(queries, 1) == [None, None, None]
+    assert Pruning(walk(8, 600, FINE + 60)).nearest(queries, 20) == [None, None, None], "K is too large a part of N"
+
+
+@pytest.mark.parametrize("value", [1e15, 1e30, 3e38])
+def test_one_frame_that_is_far_off_does_no_harm(value: float):
+    rows = walk(9, PRUNED_FROM, FINE + 1)
+    rows[10] = value
+    distances, indices = NearestFrames(rows).search(rows[[10, 11]], 1)
+    np.testing.assert_array_equal(indices, [[10], [11]])
+    np.testing.assert_array_equal(distances, [[0], [0]])
+    if value > 1e20:  # the square is no float32
+        with pytest.raises(InputError, match="not finite"):
+            NearestFrames(rows).search(rows[[10]], 2)
+
+
+def test_the_gallery_is_read_where_it_lies(tmp_path: Path):
+    rows = walk(10, PRUNED_FROM, 1280)
+    rows.tofile(tmp_path / "pooled")
+    mapped = np.memmap(tmp_path / "pooled", np.float32, "r", shape=rows.shape)
+    tracemalloc.start()
+    try:
+        nearest = NearestFrames(np.asarray(mapped))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1.5 * 4 * (pruning.COARSE + FINE) * len(rows) < rows.nbytes / 3
+    assert nearest.search(rows[70:71], 1)[1] == 70
+
+
+def test_proposals_that_miss_the_nearest_are_followed_by_more(compared: list[NDArray[np.int64]]):
+    rows = walk(11, 1000, 30)
+
+    class Blurred(Reading):
+        """Measures as if all were nearer by up to 30."""
+
+        def propose(self, queries, count):
+            exact = np.square(rows - queries[:, None]).sum(axis=2)
+            measured = np.maximum(exact - 30 * (np.arange(1000) % 2), 0)
+            order = np.argsort(measured, axis=1)[:, :count]
+            return np.take_along_axis(measured, order, axis=1), order
+
+        def count(self, k):
+            return 4
+
+    query = rows[500] + 0.3 * random(12, 30)
+    (found,) = Proposals(Blurred(rows), rows).nearest(query[None], 2)
+    assert found is not None
+    np.testing.assert_array_equal(found[1], of_everything(query, rows, 2)[1])
+    assert len(compared[1]) == 16
+
+
+class Expanding(faiss.IndexFlatL2):
+    """Stands for faiss' index on a GPU: expands the square in float32."""
+
+    def __init__(self, resources: object, d: int, config: SimpleNamespace) -> None:
+        super().__init__(d)
+
+    def search(self, queries, count):
+        rows = self.reconstruct_n(0, self.ntotal)
+        measured = (queries**2).sum(axis=1)[:, None] + (rows**2).sum(axis=1) - 2 * queries @ rows.T
+        order = np.argsort(measured, axis=1)[:, :count]
+        return np.take_along_axis(measured, order, axis=1), order
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    for name, value in (
+        ("StandardGpuResources", object),
+        ("get_num_gpus", lambda: 1),
+        ("GpuIndexFlatConfig", SimpleNamespace),
+        ("GpuIndexFlatL2", Expanding),
+    ):
+        monkeypatch.setattr(proposals.faiss, name, value, raising=False)
+    return torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize("k", [1, 5, 50, 700])
+@pytest.mark.parametrize("gallery", GALLERIES)
+def test_what_a_gpu_proposes_is_proven_and_compared(gallery, gpu: torch.device, k: int):
+    rows = gallery(13, 3000, 40)
+    queries = queries_for(rows, 14)
+    on_gpu, on_cpu = NearestFrames(rows, device=gpu).search(queries, k), NearestFrames(rows).search(queries, k)
+    np.testing.assert_array_equal(on_gpu[0], on_cpu[0])
+    np.testing.assert_array_equal(on_gpu[1], on_cpu[1])
+
+
+def test_a_gpu_proposes_enough_in_most_cases(gpu: torch.device, compared: list[NDArray[np.int64]]):
+    rows = walk(15, 3000, 400)
+    (found,) = Proposals(OnGpu(rows, 0), rows).nearest(rows[5:6] + np.float32(0.05), 1)
+    assert found is not None
+    assert [len(frames) for frames in compared] == [32]
+
+
+def test_without_faiss_for_gpus_a_gpu_changes_nothing():
+    rows = walk(16, PRUNED_FROM, FINE + 1)
+    found = NearestFrames(rows, device=torch.device("cuda", 0)).search(rows[:3], 2)
+    np.testing.assert_array_equal(found[1], NearestFrames(rows).search(rows[:3], 2)[1])
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("k", [1, 50])
+@pytest.mark.parametrize("gallery", GALLERIES)
+def test_a_real_gpu_finds_the_same(gallery, k: int):
+    if not proposals.faiss_sees_gpus():
+        pytest.skip("needs a CUDA GPU and faiss built for it")
+    rows = gallery(17, PRUNED_FROM, 1280)
+    queries = queries_for(rows, 18)
+    on_gpu = NearestFrames(rows, device=torch.device("cuda", 0)).search(queries, k)
+    on_cpu = NearestFrames(rows).search(queries, k)
+    np.testing.assert_array_equal(on_gpu[0], on_cpu[0])
+    np.testing.assert_array_equal(on_gpu[1], on_cpu[1])

@@ -341,6 +341,8 @@ def test_a_missing_file_is_refused_with_the_reason(file: Path) -> None:
         ("./7", "/base/7"),
         ("clips/a.mp4", "/base/clips/a.mp4"),
         ("/abs/a.mp4", "/abs/a.mp4"),
+        ("loop:clips/a.mp4", "loop:/base/clips/a.mp4"),
+        ("loop:/abs/a.mp4", "loop:/abs/a.mp4"),
     ],
 )
 def test_paths_are_relative_to_the_file_and_other_forms_stay_as_they_are(source: object, expected: str) -> None:

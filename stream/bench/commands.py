@@ -1,0 +1,120 @@
+"""What each ``bench`` action does. One function an action: (arguments, stop) -> exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stream.bench.result import BenchResult, machine
+from stream.bench.table import compare as compared
+from stream.bench.table import table
+from stream.outbox import write_durably
+from stream.stopping import StopSignal
+
+if TYPE_CHECKING:
+    from stream.bench.material import ScoringOptions
+
+
+def stages(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """See ``stream.bench.stages``."""
+    from stream.bench.stages import StageOptions, run_stages
+
+    scoring = _scoring(arguments, gallery_frames=arguments.gallery_frames, batch=max(arguments.batch))
+    options = StageOptions(scoring, arguments.batch, arguments.seconds, arguments.out)
+    return _show(run_stages(options, stopping=stop), arguments)
+
+
+def link(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """See ``stream.bench.link``."""
+    from stream.bench.link import LinkOptions, run_link
+
+    options = LinkOptions(arguments.picture, arguments.size, arguments.seconds)
+    return _show(run_link(options, stopping=stop), arguments)
+
+
+def gallery(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """See ``stream.bench.galleries``."""
+    from stream.bench.galleries import GalleryOptions, run_gallery
+
+    options = GalleryOptions(_scoring(arguments, gallery_frames=1), tuple(sorted(arguments.frames)), arguments.seconds)
+    return _show(run_gallery(options, stopping=stop), arguments)
+
+
+def compare(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """Two results side by side."""
+    print(compared(BenchResult.read(arguments.old), BenchResult.read(arguments.new)))
+    return 0
+
+
+def cameras(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """See ``stream.bench.cameras``. With ``--check``, exits 1 if a number of cameras does not hold."""
+    from stream.bench.camera_run import Timing
+    from stream.bench.cameras import WARM_UP, CameraOptions, Trial, rows_to_show, run_cameras
+    from stream.bench.clips import Footage
+
+    options = CameraOptions(
+        counts=arguments.cameras,
+        find=arguments.find,
+        timing=Timing(WARM_UP, arguments.seconds),
+        limit_ms=arguments.limit_ms,
+        footage=Footage(
+            picture=arguments.picture,
+            native_fps=arguments.native_fps or arguments.fps,
+            fps=arguments.fps,
+            gallery_frames=arguments.gallery_frames,
+            method={
+                "backbone": {"name": arguments.backbone, "runtime": arguments.runtime, "device": arguments.device},
+                "method": {"size": arguments.size},
+            },
+        ),
+        out=arguments.out,
+    )
+
+    def on_trial(trial: Trial) -> None:
+        print(f"{trial.cameras} cameras: {trial.summary.note}", flush=True)
+
+    result, trials = run_cameras(options, on_trial=on_trial, stopping=stop)
+    result = replace(result, machine=machine(_device(arguments.device)))
+    if arguments.json is not None:
+        save(arguments.json, result)
+    print(f"\n{table(replace(result, rows=rows_to_show(trials, options)))}")
+    held = {trial.cameras for trial in trials if not trial.failure}
+    asked = options.counts[:1] if options.find else options.counts
+    return 1 if arguments.check and not held.issuperset(asked) else 0
+
+
+def _scoring(arguments: argparse.Namespace, *, gallery_frames: int, batch: int = 1) -> ScoringOptions:
+    from stream.bench.material import ScoringOptions  # loads torch
+
+    return ScoringOptions(
+        backbone=arguments.backbone,
+        weights=arguments.weights,
+        size=arguments.size,
+        device=arguments.device,
+        runtime=arguments.runtime,
+        threads=arguments.threads,
+        gallery_frames=gallery_frames,
+        batch=batch,
+    )
+
+
+def _show(result: BenchResult, arguments: argparse.Namespace) -> int:
+    if arguments.json is not None:
+        save(arguments.json, result)
+    print(table(result))
+    return 0
+
+
+def save(path: Path, result: BenchResult) -> None:
+    """Writes a result as JSON, for ``bench compare``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(path, json.dumps(result.to_json(), indent=1).encode())
+
+
+def _device(asked: str) -> str:
+    from spade_core.backbone import resolve_device  # loads torch, so not before everything is measured
+
+    return str(resolve_device(asked))

@@ -1,0 +1,85 @@
+"""What the parsers of all commands share: how a command is added, and how words become values."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from stream.stopping import StopSignal
+
+
+def add_command(
+    groups: Any, name: str, run: Callable[[argparse.Namespace, StopSignal], int], help_text: str, more: str = ""
+) -> argparse.ArgumentParser:
+    """Adds a command to what ``add_subparsers`` returned.
+
+    Args:
+        groups: see there.
+        name: of the command, and of its process in the log.
+        run: called with the parsed arguments.
+        help_text: one line, in small letters and without a full stop.
+        more: what its own help says after that.
+    """
+    parser: argparse.ArgumentParser = groups.add_parser(
+        name,
+        help=help_text,
+        description=f"{help_text[:1].upper()}{help_text[1:]}.\n\n{more}".strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--log-level", default="info", choices=["debug", "info", "warning", "error"], help="least level logged (info)"
+    )
+    parser.add_argument("--supervisor", type=int, help=argparse.SUPPRESS)  # process that must stay alive
+    parser.set_defaults(run=run, process_name=name)
+    return parser
+
+
+def seconds_from_zero(text: str) -> float:
+    """Seconds, 0 or more."""
+    return _number(text, at_least=0.0, what="seconds, 0 or more")
+
+
+def seconds(text: str) -> float:
+    """Seconds, more than 0."""
+    return _number(text, at_least=1e-3, what="seconds, more than 0")
+
+
+def rate(text: str) -> float:
+    """Frames per second, more than 0."""
+    return _number(text, at_least=1e-3, what="frames per second, more than 0")
+
+
+def count(text: str) -> int:
+    """A whole number, 1 or more."""
+    return int(_number(text, at_least=1, what="a whole number, 1 or more"))
+
+
+def sequence_number(text: str) -> int:
+    """A whole number, 0 or more."""
+    return int(_number(text, at_least=0, what="a sequence number, 0 or more"))
+
+
+def from_zero(text: str) -> float:
+    """A number, 0 or more."""
+    return _number(text, at_least=0.0, what="a number, 0 or more")
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names, separated by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def levels(text: str) -> tuple[int, ...]:
+    """Whole numbers of 1 or more, separated by commas."""
+    return tuple(count(name) for name in names(text))
+
+
+def _number(text: str, *, at_least: float, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not at_least <= value < 1e12:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be {what}")
+    return value
