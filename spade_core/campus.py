@@ -249,7 +249,7 @@ class CampusFrameScorer:
     """
 
     def __init__(self, scorer: CampusScorer, calibration: Calibration) -> None:
-        self._scorer, self._scales = scorer, calibration.scales
+        self._scorer, self._scales, self._grow = scorer, calibration.scales, calibration.grow_threshold
 
     def new_memory(self) -> SceneMemory:
         """An empty memory for one camera."""
@@ -266,5 +266,8 @@ class CampusFrameScorer:
             return FrameScore(peak, pixels, Later(lambda: scorer.explanation(features)))
         kept = features.kept()  # an alert shows its strongest frame when it ends
         return FrameScore(
-            peak, pixels, Later(lambda: scorer.explanation(kept)), Later(lambda: scorer.detail.map(kept))
+            peak,
+            pixels,
+            Later(lambda: scorer.explanation(kept)),
+            Later(lambda: scorer.detail.map(kept, pixels >= self._grow)),  # regions are nowhere else
         )

@@ -195,12 +195,14 @@ class Capture:
     def _timed(self, source: Source) -> Iterator[tuple[SourceFrame, float]]:
         """Frames with their wall-clock time, paced where they must be."""
         started_mono, anchor = self._clocks.monotonic(), self._clocks.wall()
+        origin: float | None = None  # media time of the first frame: above 0 where a source is read from further on
         for frame in source.frames():
+            origin = frame.media_time if origin is None else origin
             if self._mode is Mode.REPLAY:
                 yield frame, self._recorded_at + frame.media_time
                 continue
             if not source.info.live:
-                self._stop.wait(max(0.0, started_mono + frame.media_time - self._clocks.monotonic()))
+                self._stop.wait(max(0.0, started_mono + frame.media_time - origin - self._clocks.monotonic()))
             now = self._clocks.wall()
             if abs(anchor + frame.media_time - now) > CLOCK_SLIP:
                 anchor = now - frame.media_time

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -161,6 +162,7 @@ class ScoringEngine:
         extractor: shared by all scenes.
         parameters: of the method.
         galleries: gallery folder of each scene.
+        threads: frames compared with their galleries side by side, where several come at once on a CPU.
         explain: which frames are compared with whole normal frames (eq. 2): those that alerts show, which ask for it,
             or all. A method that goes by it does it for all anyway.
     """
@@ -171,9 +173,12 @@ class ScoringEngine:
         parameters: Parameters,
         galleries: Mapping[str, Path],
         *,
+        threads: int = 1,
         explain: Literal["alerts", "always"] = "alerts",
     ) -> None:
         self._extractor, self._explain = extractor, explain
+        side_by_side = threads > 1 and extractor.backbone.device.type == "cpu"
+        self._pool = ThreadPoolExecutor(threads, "compare") if side_by_side else None
         self.scenes: dict[str, Scene] = {}
         self.failures: dict[str, SpadeError] = {}  # scenes that cannot be scored
         for name, folder in galleries.items():
@@ -203,8 +208,13 @@ class ScoringEngine:
             for b in usable:
                 results[b] = NotScored(f"inference failed: {error}")
             return results
-        for position, b in enumerate(usable):
-            results[b] = self._score_one(frames[b], features.row(position))
+        rows = [features.row(position) for position in range(len(usable))]
+        wanted = [frames[b] for b in usable]
+        # Two frames of one camera have to come one after the other.
+        apart = len(wanted) > 1 and len({frame.camera for frame in wanted}) == len(wanted)
+        run = self._pool.map if self._pool is not None and apart else map
+        for b, result in zip(usable, run(self._score_one, wanted, rows), strict=True):
+            results[b] = result
         return results
 
     def _score_one(self, frame: ToScore, features: Features) -> Scored | NotScored:

@@ -115,7 +115,13 @@ def score(config: Config, *, stopping: Stopping) -> None:
     galleries = {scene: config.gallery_of(scene) for scene in scenes.values()}
     extractor = extractor_of(config, batch=min(len(config.cameras), config.worker.max_batch))
     log.info("backbone %s runs in %s", extractor.backbone.name, runtime_of(config))
-    engine = ScoringEngine(extractor, parameters_of(config), galleries, explain=config.worker.explain)
+    engine = ScoringEngine(
+        extractor,
+        parameters_of(config),
+        galleries,
+        threads=config.worker.threads or os.cpu_count() or 1,
+        explain=config.worker.explain,
+    )
     for scene, failure in engine.failures.items():
         log.error("scene %s cannot be scored: %s", scene, failure)
     if not engine.scenes:

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from stream import programs
-from stream.bench.clips import Film, Footage
+from stream.bench.clips import CLIP_SECONDS, Film, Footage
 from stream.bench.process_stats import Usage, machine_busy_seconds, usage
 from stream.config import Config, build_config
 from stream.errors import StreamError
@@ -81,8 +81,15 @@ def run_settings(films: Sequence[Film], footage: Footage, *, sockets: Path) -> d
     """The configuration of a run, one camera for each film, each with a scene of its own as on a campus."""
     names = [f"cam-{number:02}" for number in range(1, len(films) + 1)]
     cameras = [
-        {"id": name, "source": f"loop:{film.clip.resolve()}", "fps": footage.fps, "mode": "live"}
-        for name, film in zip(names, films, strict=True)
+        {
+            "id": name,
+            "source": f"loop:{film.clip.resolve()}",
+            "fps": footage.fps,
+            "mode": "live",
+            # Each at another place in its clip: what happens at one camera does not happen at all others with it.
+            "start": round(CLIP_SECONDS * number / len(films), 3),
+        }
+        for number, (name, film) in enumerate(zip(names, films, strict=True))
     ]
     return {
         "state": "state",

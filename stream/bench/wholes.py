@@ -75,6 +75,7 @@ def engine_of(material: Material, *, every: bool = False) -> ScoringEngine:
         material.extractor,
         material.parameters,
         {SCENE: material.gallery.folder},
+        threads=torch.get_num_threads(),
         explain="always" if every else "alerts",
     )
     for failure in engine.failures.values():

@@ -522,6 +522,28 @@ def test_the_detail_map_is_zero_where_a_similar_frame_looks_the_same_within_one_
     np.testing.assert_allclose(detail[1:, :-1], 0, atol=1e-6)
 
 
+WHOLE = (0, 24)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [((0, 1), (0, 1)), ((5, 9), (20, 24)), ((23, 24), (3, 20)), (WHOLE, WHOLE)])
+def test_the_detail_map_of_a_part_is_that_of_the_whole_there(rows: tuple[int, int], columns: tuple[int, int]):
+    scene, query = a_scene([levels_of(0), levels_of(1)]), features_of(levels_of(2))
+    within = np.zeros((SIZE, SIZE), bool)
+    top, bottom, left, right = (at * SIZE // 24 for at in (*rows, *columns))
+    within[top : max(bottom, top + 1), left : max(right, left + 1)] = True
+    whole, part = scene.detail.map(query), scene.detail.map(query, within)
+    wanted = np.s_[rows[0] : rows[1], columns[0] : columns[1]]
+    np.testing.assert_allclose(part[wanted], whole[wanted], rtol=1e-5)
+    known = part != 0
+    np.testing.assert_allclose(part[known], whole[known], rtol=1e-5)
+    assert known.all() == (rows == columns == WHOLE)
+
+
+def test_the_detail_map_is_whole_where_nothing_is_pointed_at():
+    scene, query = a_scene([levels_of(0)]), features_of(levels_of(2))
+    np.testing.assert_array_equal(scene.detail.map(query, np.zeros((SIZE, SIZE), bool)), scene.detail.map(query))
+
+
 def test_the_detail_map_by_hand():
     levels = [flat(1.0, (4, 4))[None], flat(0.0)[None], flat(0.0, (1, 1))[None]]
     query = [levels[0].copy(), *levels[1:]]
