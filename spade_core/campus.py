@@ -137,7 +137,7 @@ class CampusScorer:
     def __init__(self, normal: NormalFrames, *, size: int, parameters: CampusParameters, runtime: Runtime) -> None:
         self.parameters = parameters
         self.smoothed = Smoothing(size=size, sigma=parameters.sigma)
-        self._nearest = NearestFrames(np.asarray(normal.pooled))
+        self._nearest = NearestFrames(np.asarray(normal.pooled), device=runtime.device)
         if parameters.k > len(self._nearest):
             raise InputError(f"K = {parameters.k}, but the gallery holds only {len(self._nearest)} frame(s)")
         self.detail = Detail(normal, self._nearest)

@@ -83,14 +83,14 @@ def frame_scorer(
     """
     if isinstance(parameters, CampusParameters):
         return CampusFrameScorer(CampusScorer(normal, size=size, parameters=parameters, runtime=runtime), calibration)
-    return _SpadeFrameScorer(SpadeScorer(normal, size=size, parameters=parameters))
+    return _SpadeFrameScorer(SpadeScorer(normal, size=size, parameters=parameters, device=runtime.device))
 
 
 def calibrator(normal: NormalFrames, *, size: int, parameters: Parameters, runtime: Runtime) -> Calibrator:
     """A calibrator for a scene; arguments as for :func:`frame_scorer`."""
     if isinstance(parameters, CampusParameters):
         return CampusCalibrator(CampusScorer(normal, size=size, parameters=parameters, runtime=runtime))
-    return _SpadeCalibrator(SpadeScorer(normal, size=size, parameters=parameters))
+    return _SpadeCalibrator(SpadeScorer(normal, size=size, parameters=parameters, device=runtime.device))
 
 
 def motion_meter(parameters: Parameters, preprocess: Preprocess) -> MotionMeter:

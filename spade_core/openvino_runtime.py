@@ -77,6 +77,10 @@ class OpenVinoRuntime:
                 "Set the backbone's runtime to torch"
             ) from error
 
+    def on_one_core(self) -> OpenVinoRuntime:
+        """See :class:`spade_core.runtime.Runtime`."""
+        return OpenVinoRuntime(threads=1, cache=self._cache)
+
     def _model(self, network: nn.Module, examples: Sequence[Tensor], name: str | None) -> Any:
         if self._cache is None or name is None:
             return self._converted(network, examples)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 PRUNED_FROM: Final = 4096
-"""Gallery frames from which on bounds pay: reading fewer takes about 1 ms for a query, making their bounds 150 ms."""
+"""Gallery frames from which on bounds pay: reading fewer takes about 1 ms for a query, making their bounds 0.2 s."""
 
 _BLOCK = 1024  # rows read at once
 

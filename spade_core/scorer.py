@@ -92,15 +92,18 @@ class SpadeScorer:
         normal: the scene's normal frames.
         size: S, side of the scoring image in pixels.
         parameters: see there.
+        device: where features are; None = on the CPU.
 
     Raises:
         InputError: the gallery is empty or holds fewer than K frames.
     """
 
-    def __init__(self, normal: NormalFrames, *, size: int, parameters: SpadeParameters) -> None:
+    def __init__(
+        self, normal: NormalFrames, *, size: int, parameters: SpadeParameters, device: torch.device | None = None
+    ) -> None:
         self._normal, self.parameters = normal, parameters
         self._smoothing = Smoothing(size=size, sigma=parameters.sigma)
-        self._nearest = NearestFrames(np.asarray(normal.pooled))
+        self._nearest = NearestFrames(np.asarray(normal.pooled), device=device)
         if parameters.k > len(self._nearest):
             raise InputError(f"K = {parameters.k}, but the gallery holds only {len(self._nearest)} frame(s)")
 

@@ -27,7 +27,7 @@ from spade_core.extractor import FeatureExtractor, Features, fingerprint_mismatc
 from spade_core.gallery import Gallery
 from spade_core.methods import FrameScorer, Parameters, frame_scorer, parameters_from
 from spade_core.preprocess import Preprocess
-from spade_core.runtime import resolve_runtime
+from spade_core.runtime import Runtime, resolve_runtime
 from spade_core.scorer import FrameScore
 from stream.config import Config
 
@@ -125,8 +125,17 @@ def alarm_rule_of(config: Config) -> AlarmRule:
     return AlarmRule(min_duration=config.alerts.min_duration, quiet=config.alerts.end_after)
 
 
-def open_scene(name: str, folder: Path, *, extractor: FeatureExtractor, parameters: Parameters) -> Scene:
+def open_scene(
+    name: str, folder: Path, *, extractor: FeatureExtractor, parameters: Parameters, runtime: Runtime | None = None
+) -> Scene:
     """Opens a scene's gallery for scoring.
+
+    Args:
+        name: of the scene.
+        folder: of its gallery.
+        extractor: of the features that will be scored.
+        parameters: of the method.
+        runtime: what compares them with the gallery; None = what makes them.
 
     Raises:
         GalleryNotFound, GalleryCorrupt: see :class:`spade_core.gallery.Gallery`.
@@ -150,7 +159,7 @@ def open_scene(name: str, folder: Path, *, extractor: FeatureExtractor, paramete
         gallery.calibration,
         size=extractor.preprocess.side,
         parameters=parameters,
-        runtime=extractor.backbone.runtime,
+        runtime=runtime or extractor.backbone.runtime,
     )
     return Scene(name, gallery, scorer, extractor.preprocess)
 
@@ -177,13 +186,17 @@ class ScoringEngine:
         explain: Literal["alerts", "always"] = "alerts",
     ) -> None:
         self._extractor, self._explain = extractor, explain
-        side_by_side = threads > 1 and extractor.backbone.device.type == "cpu"
+        runtime, side_by_side = extractor.backbone.runtime, threads > 1 and extractor.backbone.device.type == "cpu"
         self._pool = ThreadPoolExecutor(threads, "compare") if side_by_side else None
+        if side_by_side:
+            runtime = runtime.on_one_core()
         self.scenes: dict[str, Scene] = {}
         self.failures: dict[str, SpadeError] = {}  # scenes that cannot be scored
         for name, folder in galleries.items():
             try:
-                self.scenes[name] = open_scene(name, folder, extractor=extractor, parameters=parameters)
+                self.scenes[name] = open_scene(
+                    name, folder, extractor=extractor, parameters=parameters, runtime=runtime
+                )
             except SpadeError as error:
                 self.failures[name] = error
         self._memories: dict[str, tuple[str, SceneMemory]] = {}  # by camera: segment, and what is remembered of it

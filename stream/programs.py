@@ -113,13 +113,14 @@ def score(config: Config, *, stopping: Stopping) -> None:
     use_threads(config.worker.threads)
     scenes = {camera.id: camera.scene_name for camera in config.cameras}
     galleries = {scene: config.gallery_of(scene) for scene in scenes.values()}
-    extractor = extractor_of(config, batch=min(len(config.cameras), config.worker.max_batch))
+    at_once = min(len(config.cameras), config.worker.max_batch)
+    extractor = extractor_of(config, batch=at_once)
     log.info("backbone %s runs in %s", extractor.backbone.name, runtime_of(config))
     engine = ScoringEngine(
         extractor,
         parameters_of(config),
         galleries,
-        threads=config.worker.threads or os.cpu_count() or 1,
+        threads=min(at_once, config.worker.threads or os.cpu_count() or 1),
         explain=config.worker.explain,
     )
     for scene, failure in engine.failures.items():

@@ -64,18 +64,19 @@ def backbone_tasks(material: Material, batches: Sequence[int]) -> list[Task]:
     ]
 
 
-def engine_of(material: Material, *, every: bool = False) -> ScoringEngine:
+def engine_of(material: Material, *, cameras: int = 1, every: bool = False) -> ScoringEngine:
     """As the worker makes one. Raises StreamError where the gallery cannot be used.
 
     Args:
         material: see there.
+        cameras: that send frames at once.
         every: explain every frame, and not only those that alerts show.
     """
     engine = ScoringEngine(
         material.extractor,
         material.parameters,
         {SCENE: material.gallery.folder},
-        threads=torch.get_num_threads(),
+        threads=min(cameras, torch.get_num_threads()),
         explain="always" if every else "alerts",
     )
     for failure in engine.failures.values():
@@ -85,7 +86,7 @@ def engine_of(material: Material, *, every: bool = False) -> ScoringEngine:
 
 def campus_tasks(material: Material, batches: Sequence[int]) -> list[Task]:
     """``campus`` as the worker runs it, for each number of cameras at once; and with every frame explained."""
-    live = [_scoring(several(CAMPUS, count), material, engine_of(material), count) for count in batches]
+    live = [_scoring(several(CAMPUS, count), material, engine_of(material, cameras=count), count) for count in batches]
     return [*live[:1], _scoring(EXPLAINED, material, engine_of(material, every=True), 1), *live[1:]]
 
 

@@ -525,7 +525,9 @@ def test_the_detail_map_is_zero_where_a_similar_frame_looks_the_same_within_one_
 WHOLE = (0, 24)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [((0, 1), (0, 1)), ((5, 9), (20, 24)), ((23, 24), (3, 20)), (WHOLE, WHOLE)])
+@pytest.mark.parametrize(
+    ("rows", "columns"), [((0, 1), (0, 1)), ((5, 9), (20, 24)), ((23, 24), (3, 9)), (WHOLE, WHOLE)]
+)
 def test_the_detail_map_of_a_part_is_that_of_the_whole_there(rows: tuple[int, int], columns: tuple[int, int]):
     scene, query = a_scene([levels_of(0), levels_of(1)]), features_of(levels_of(2))
     within = np.zeros((SIZE, SIZE), bool)
