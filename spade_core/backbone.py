@@ -78,6 +78,7 @@ def load_backbone(
     weights: str | Path | None = None,
     device: str = "cpu",
     runtime: str = "torch",
+    at_once: int = 1,
     cache: Path | None = None,
 ) -> Backbone:
     """Builds a backbone and fills it with pretrained weights.
@@ -88,6 +89,7 @@ def load_backbone(
             published ImageNet weights, from the installed package or downloaded once by torchvision.
         device: see :func:`resolve_device`.
         runtime: see :func:`spade_core.runtime.resolve_runtime`. OpenVINO takes as many cores as torch may use now.
+        at_once: images that are expected side by side, from as many threads.
         cache: folder where what a runtime makes of the network is kept for the next start; None = nowhere.
 
     Raises:
@@ -100,7 +102,7 @@ def load_backbone(
     if recipe is None:
         raise UnknownBackbone(f"no backbone is called {name!r}; known are {', '.join(_REGISTRY)}")
     place = resolve_device(device)
-    runs_in = make_runtime(runtime, place, cache=cache)
+    runs_in = make_runtime(runtime, place, at_once=at_once, cache=cache)
     state, origin = recipe.fetch(name) if weights is None else (_read(Path(weights)), str(weights))
     with torch.device("meta"):  # without memory and without random values, which would be thrown away
         network = recipe.build(name)

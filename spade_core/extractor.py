@@ -7,7 +7,6 @@ torch's global settings (threads, TF32) are the caller's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -77,17 +76,16 @@ class FeatureExtractor:
     Args:
         backbone: what extracts.
         preprocess: what the images were made with (:func:`spade_core.preprocess.scoring_image`).
-        batch: most images that are expected at once.
 
     Raises:
         BackboneError: the backbone's runtime cannot run it on images of this size.
     """
 
-    def __init__(self, backbone: Backbone, preprocess: Preprocess, *, batch: int = 1) -> None:
+    def __init__(self, backbone: Backbone, preprocess: Preprocess) -> None:
         self.backbone, self.preprocess = backbone, preprocess
         side, (channels, height, width) = preprocess.side, self.level_shapes[-1]
         # Here, so that it is no camera's first frame that waits for it.
-        compiled, device = partial(backbone.runtime.compile, batch=batch), backbone.device
+        compiled, device = backbone.runtime.compile, backbone.device
         image = torch.zeros(1, side, side, 3, dtype=torch.uint8, device=device)
         deepest = torch.zeros(1, height, width, channels, device=device)
         name = f"{backbone.name} {backbone.weights_id}"

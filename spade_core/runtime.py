@@ -60,28 +60,25 @@ class Runtime(Protocol):
         """Where inputs are expected and outputs are made."""
         ...
 
-    def compile(
-        self, network: nn.Module, *examples: Tensor, batch: int = 1, name: str | None = None
-    ) -> Compiled:
+    @property
+    def at_once(self) -> int:
+        """Calls of a network that may go on side by side, from as many threads, each on its share of the cores. 1: each
+        call has all there is, and others wait.
+        """
+        ...
+
+    def compile(self, network: nn.Module, *examples: Tensor, name: str | None = None) -> Compiled:
         """Takes the time now that the first call would need else.
 
         Args:
             network: in evaluation mode, float32; tensors (B, ...) to a tuple of tensors (B, ...). It must not change
                 afterwards.
             examples: one (1, ...) tensor for each input.
-            batch: most samples that are expected at once; more may come.
             name: of the network with its weights, so that what was made of it may be kept for the next start. None: it
                 is another one every time.
 
         Raises:
             BackboneError: this runtime cannot run it.
-        """
-        ...
-
-
-    def on_one_core(self) -> Runtime:
-        """For networks that several threads call side by side: each call keeps to one core of a CPU, which costs less
-        in all than each of them using all cores, by turns.
         """
         ...
 
@@ -96,24 +93,18 @@ class TorchRuntime:
     """
 
     name: RuntimeName = "torch"
+    at_once = 1  # torch has one setting of threads for the whole process
 
     def __init__(self, device: torch.device, *, half: bool = False, static_batches: bool = False) -> None:
         self.device, self._half, self._static = device, half, static_batches
 
-    def compile(
-        self, network: nn.Module, *examples: Tensor, batch: int = 1, name: str | None = None
-    ) -> Compiled:
+    def compile(self, network: nn.Module, *examples: Tensor, name: str | None = None) -> Compiled:
         """See :class:`Runtime`. In half precision it is a copy that runs."""
         if self._half:
             network = copy.deepcopy(network).half()
         # Channels last: what tensor cores want, and a tenth to a quarter faster on CPUs than torch's usual layout.
         placed = network.to(self.device).to(memory_format=torch.channels_last)
         return _TorchNetwork(placed, static=self._static)
-
-
-    def on_one_core(self) -> TorchRuntime:
-        """Itself: torch has one setting for the whole process."""
-        return self
 
 
 class _TorchNetwork:
@@ -150,19 +141,23 @@ def resolve_runtime(runtime: str, device: torch.device) -> RuntimeName:
     return "openvino" if runtime != "torch" and device.type == "cpu" and installed else "torch"
 
 
-def make_runtime(runtime: str, device: torch.device, *, cache: Path | None = None) -> Runtime:
+def make_runtime(runtime: str, device: torch.device, *, at_once: int = 1, cache: Path | None = None) -> Runtime:
     """The runtime of that name; on a GPU in half precision, with static batches.
 
     Args:
         runtime: see :func:`resolve_runtime`.
         device: where to compute. OpenVINO takes as many cores as torch may use now.
+        at_once: calls that are expected side by side; where a runtime cannot, they wait for each other.
         cache: folder where OpenVINO's converted networks are kept; None = nowhere.
 
     Raises:
         InputError, BackboneError: see :func:`resolve_runtime`; or OpenVINO cannot be loaded.
     """
     if resolve_runtime(runtime, device) == "openvino":
-        return OpenVinoRuntime(threads=torch.get_num_threads(), cache=ModelCache(cache) if cache else None)
+        threads = torch.get_num_threads()
+        return OpenVinoRuntime(
+            threads=threads, at_once=min(threads, at_once), cache=ModelCache(cache) if cache else None
+        )
     on_gpu = device.type == "cuda"
     return TorchRuntime(device, half=on_gpu, static_batches=on_gpu)
 

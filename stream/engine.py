@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +28,7 @@ from spade_core.extractor import FeatureExtractor, Features, fingerprint_mismatc
 from spade_core.gallery import Gallery
 from spade_core.methods import FrameScorer, Parameters, frame_scorer, parameters_from
 from spade_core.preprocess import Preprocess
-from spade_core.runtime import Runtime, resolve_runtime
+from spade_core.runtime import resolve_runtime
 from spade_core.scorer import FrameScore
 from stream.config import Config
 
@@ -74,12 +75,16 @@ class NotScored:
     reason: str
 
 
-def extractor_of(config: Config, *, batch: int = 1) -> FeatureExtractor:
+Pending = Callable[[], Scored | NotScored]
+"""The answer for a frame that is being scored. Waits for it."""
+
+
+def extractor_of(config: Config, *, at_once: int = 1) -> FeatureExtractor:
     """The feature extractor that a configuration asks for. Raises BackboneError where it cannot be built.
 
     Args:
         config: see there.
-        batch: most images that will come at once.
+        at_once: images that are to be scored side by side.
     """
     asked = config.backbone
     backbone = load_backbone(
@@ -87,9 +92,10 @@ def extractor_of(config: Config, *, batch: int = 1) -> FeatureExtractor:
         weights=asked.weights,
         device=asked.device,
         runtime=asked.runtime,
+        at_once=at_once,
         cache=asked.cache or user_cache(os.environ),
     )
-    return FeatureExtractor(backbone, Preprocess(config.method.size, config.method.crop), batch=batch)
+    return FeatureExtractor(backbone, Preprocess(config.method.size, config.method.crop))
 
 
 def user_cache(environment: Mapping[str, str]) -> Path | None:
@@ -126,16 +132,9 @@ def alarm_rule_of(config: Config) -> AlarmRule:
 
 
 def open_scene(
-    name: str, folder: Path, *, extractor: FeatureExtractor, parameters: Parameters, runtime: Runtime | None = None
+    name: str, folder: Path, *, extractor: FeatureExtractor, parameters: Parameters
 ) -> Scene:
     """Opens a scene's gallery for scoring.
-
-    Args:
-        name: of the scene.
-        folder: of its gallery.
-        extractor: of the features that will be scored.
-        parameters: of the method.
-        runtime: what compares them with the gallery; None = what makes them.
 
     Raises:
         GalleryNotFound, GalleryCorrupt: see :class:`spade_core.gallery.Gallery`.
@@ -159,7 +158,7 @@ def open_scene(
         gallery.calibration,
         size=extractor.preprocess.side,
         parameters=parameters,
-        runtime=runtime or extractor.backbone.runtime,
+        runtime=extractor.backbone.runtime,
     )
     return Scene(name, gallery, scorer, extractor.preprocess)
 
@@ -171,7 +170,6 @@ class ScoringEngine:
         extractor: shared by all scenes.
         parameters: of the method.
         galleries: gallery folder of each scene.
-        threads: frames compared with their galleries side by side, where several come at once on a CPU.
         explain: which frames are compared with whole normal frames (eq. 2): those that alerts show, which ask for it,
             or all. A method that goes by it does it for all anyway.
     """
@@ -182,21 +180,16 @@ class ScoringEngine:
         parameters: Parameters,
         galleries: Mapping[str, Path],
         *,
-        threads: int = 1,
         explain: Literal["alerts", "always"] = "alerts",
     ) -> None:
         self._extractor, self._explain = extractor, explain
-        runtime, side_by_side = extractor.backbone.runtime, threads > 1 and extractor.backbone.device.type == "cpu"
-        self._pool = ThreadPoolExecutor(threads, "compare") if side_by_side else None
-        if side_by_side:
-            runtime = runtime.on_one_core()
+        at_once = extractor.backbone.runtime.at_once
+        self._pool = ThreadPoolExecutor(at_once, "score") if at_once > 1 else None
         self.scenes: dict[str, Scene] = {}
         self.failures: dict[str, SpadeError] = {}  # scenes that cannot be scored
         for name, folder in galleries.items():
             try:
-                self.scenes[name] = open_scene(
-                    name, folder, extractor=extractor, parameters=parameters, runtime=runtime
-                )
+                self.scenes[name] = open_scene(name, folder, extractor=extractor, parameters=parameters)
             except SpadeError as error:
                 self.failures[name] = error
         self._memories: dict[str, tuple[str, SceneMemory]] = {}  # by camera: segment, and what is remembered of it
@@ -208,27 +201,48 @@ class ScoringEngine:
         """
         self._verifier.start()
 
+    @property
+    def at_once(self) -> int:
+        """Frames that are computed side by side; 1: those of a batch go through the network in one pass."""
+        return self._extractor.backbone.runtime.at_once
+
     def score(self, frames: Sequence[ToScore]) -> list[Scored | NotScored]:
-        """Scores B frames in one forward pass; returns B results, in order."""
-        scenes = [frame.scene for frame in frames]
-        results: list[Scored | NotScored] = [NotScored(self._why_not(scene)) for scene in scenes]
-        usable = [b for b, scene in enumerate(scenes) if scene in self.scenes and scene not in self.failures]
-        if not usable:
-            return results
-        try:
-            features = self._extractor.extract(np.stack([frames[b].image for b in usable]))
-        except (SpadeError, RuntimeError) as error:  # torch raises RuntimeError for whatever goes wrong in it
-            for b in usable:
-                results[b] = NotScored(f"inference failed: {error}")
-            return results
-        rows = [features.row(position) for position in range(len(usable))]
-        wanted = [frames[b] for b in usable]
+        """Scores B frames; returns B results, in order."""
+        return [pending() for pending in self.begin(frames)]
+
+    def begin(self, frames: Sequence[ToScore]) -> list[Pending]:
+        """Begins to score B frames; returns B answers to be waited for, to be asked in order.
+
+        Where the runtime works side by side, each frame goes its own way on a core of its own, from pixels to score:
+        its features are still in that core's cache when they are compared, and no frame waits for another. Elsewhere
+        all go through the network in one pass, when the first answer is asked for.
+        """
         # Two frames of one camera have to come one after the other.
-        apart = len(wanted) > 1 and len({frame.camera for frame in wanted}) == len(wanted)
-        run = self._pool.map if self._pool is not None and apart else map
-        for b, result in zip(usable, run(self._score_one, wanted, rows), strict=True):
-            results[b] = result
-        return results
+        apart = len({frame.camera for frame in frames}) == len(frames)
+        if self._pool is not None and apart:
+            return [self._pool.submit(self._score_alone, frame).result for frame in frames]
+        results = self._score_together(frames)
+        return [partial(next, results) for _ in frames]
+
+    def _score_alone(self, frame: ToScore) -> Scored | NotScored:
+        return next(self._score_together([frame]))
+
+    def _score_together(self, frames: Sequence[ToScore]) -> Iterator[Scored | NotScored]:
+        usable = [frame for frame in frames if frame.scene in self.scenes and frame.scene not in self.failures]
+        features, failure = None, ""
+        try:
+            features = self._extractor.extract(np.stack([frame.image for frame in usable])) if usable else None
+        except (SpadeError, RuntimeError) as error:  # torch raises RuntimeError for whatever goes wrong in it
+            failure = f"inference failed: {error}"
+        rows = iter(range(len(usable)))
+        wanted = set(map(id, usable))
+        for frame in frames:
+            if id(frame) not in wanted:
+                yield NotScored(self._why_not(frame.scene))
+            elif features is None:
+                yield NotScored(failure)
+            else:
+                yield self._score_one(frame, features.row(next(rows)))
 
     def _score_one(self, frame: ToScore, features: Features) -> Scored | NotScored:
         scene = self.scenes[frame.scene]

@@ -113,16 +113,9 @@ def score(config: Config, *, stopping: Stopping) -> None:
     use_threads(config.worker.threads)
     scenes = {camera.id: camera.scene_name for camera in config.cameras}
     galleries = {scene: config.gallery_of(scene) for scene in scenes.values()}
-    at_once = min(len(config.cameras), config.worker.max_batch)
-    extractor = extractor_of(config, batch=at_once)
+    extractor = extractor_of(config, at_once=min(len(config.cameras), config.worker.max_batch))
     log.info("backbone %s runs in %s", extractor.backbone.name, runtime_of(config))
-    engine = ScoringEngine(
-        extractor,
-        parameters_of(config),
-        galleries,
-        threads=min(at_once, config.worker.threads or os.cpu_count() or 1),
-        explain=config.worker.explain,
-    )
+    engine = ScoringEngine(extractor, parameters_of(config), galleries, explain=config.worker.explain)
     for scene, failure in engine.failures.items():
         log.error("scene %s cannot be scored: %s", scene, failure)
     if not engine.scenes:

@@ -1,7 +1,7 @@
 """The scoring worker: frames of all cameras in, committed alerts out. One process, one thread that matters.
 
-Per round it takes at most one frame of each camera, lets those cameras send their next one, scores all in one forward
-pass, and hands each result to its camera's policy. A round ends with everything committed.
+It takes at most one frame of each camera, lets those cameras send their next one, has the engine score them (side by
+side, or all in one forward pass), and hands each result to its camera's policy, in the order in which they were taken.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.alerting import CameraAlerts
-from stream.engine import NotScored, Scored, ScoringEngine, ToScore
+from stream.engine import NotScored, Pending, Scored, ScoringEngine, ToScore
 from stream.health import CameraHealth, write_status
 from stream.link import Ended, Joined, LinkEvent, LinkServer, Reported
 from stream.messages import Alert, CameraState, FramePacket
@@ -32,6 +32,9 @@ STATUS_INTERVAL = 1.0
 """Seconds between two status files."""
 
 _WATCHING = (CameraState.LIVE, CameraState.CONNECTING)
+
+_AHEAD = 2
+"""Frames taken for each core that scores, so that none waits for the next one to be handed to it."""
 
 _TICK = 0.2  # s, at most this late to notice a stop
 
@@ -81,6 +84,7 @@ class Worker:
             for camera, scene in settings.cameras.items()
         }
         self._waiting: dict[str, FramePacket] = {}  # at most one frame per camera, the longest waiting first
+        self._running: dict[str, tuple[FramePacket, Pending]] = {}  # by camera; being scored, taken first comes first
         self._ended: dict[str, Ended] = {}
         self._started = now
         self._status_due = 0.0
@@ -95,6 +99,7 @@ class Worker:
             while not self._stopping():
                 self._round(_TICK)
             self._round(0.0)
+            self._collect(len(self._running))
             for camera in self._alerts:
                 self._finish(camera)
             state, reason = "STOPPED", "stopped"
@@ -103,19 +108,16 @@ class Worker:
             self._scores.close()
 
     def _round(self, wait: float) -> None:
-        for event in self._link.poll(0.0 if self._waiting else wait):
+        for event in self._link.poll(0.0 if self._waiting or self._running else wait):
             self._handle(event)
         for camera in self._link.silent():
             self._reported[camera] = (CameraState.NO_READER, "its reader stopped reporting")
             self._finish(camera)
             self._show_state(camera)
-        batch = [self._waiting.pop(camera) for camera in list(self._waiting)[: self._settings.max_batch]]
-        for packet in batch:
-            self._link.grant(packet.camera)
-        if batch:
-            self._score(batch)
-            self._scores.flush()  # before the next credit lets the reader forget these frames
-        for camera in [camera for camera in self._ended if camera not in self._waiting]:
+        self._begin()
+        # Side by side: those that are ready are handed on while the next ones are computed.
+        self._collect(1 if self._engine.at_once > 1 else len(self._running))
+        for camera in sorted(self._ended.keys() - self._waiting.keys() - self._running.keys()):
             self._end(camera, self._ended.pop(camera))
         if time.monotonic() >= self._status_due:
             self._status_due = time.monotonic() + STATUS_INTERVAL
@@ -139,6 +141,27 @@ class Worker:
             case Ended():
                 self._ended[event.camera] = event
 
+    def _begin(self) -> None:
+        """Takes frames that wait into scoring, one of each camera at a time."""
+        at_once = self._engine.at_once
+        room = _AHEAD * at_once if at_once > 1 else self._settings.max_batch
+        ready = [camera for camera in self._waiting if camera not in self._running]
+        batch = [self._waiting.pop(camera) for camera in ready[: max(0, room - len(self._running))]]
+        for packet in batch:
+            self._link.grant(packet.camera)
+        if batch:
+            self._score(batch)
+
+    def _collect(self, count: int) -> None:
+        """Waits for the ``count`` frames that were taken first."""
+        for camera in list(self._running)[:count]:
+            packet, pending = self._running[camera]
+            result = pending()
+            del self._running[camera]
+            self._record(packet, result)
+        if count:
+            self._scores.flush()  # before the next credit lets the reader forget these frames
+
     def _score(self, batch: list[FramePacket]) -> None:
         side = self._settings.size
         fitting = [packet for packet in batch if packet.image.shape == (side, side, 3)]
@@ -149,11 +172,9 @@ class Worker:
                     "same 'method.size' and 'method.crop'?"
                 )
                 self._record(packet, NotScored(reason))
-        if not fitting:
-            return
-        results = self._engine.score([self._to_score(packet) for packet in fitting])
-        for packet, result in zip(fitting, results, strict=True):
-            self._record(packet, result)
+        begun = self._engine.begin([self._to_score(packet) for packet in fitting]) if fitting else []
+        for packet, pending in zip(fitting, begun, strict=True):
+            self._running[packet.camera] = packet, pending
 
     def _to_score(self, packet: FramePacket) -> ToScore:
         scene = self._settings.cameras[packet.camera]

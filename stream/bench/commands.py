@@ -22,7 +22,7 @@ def stages(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """See ``stream.bench.stages``."""
     from stream.bench.stages import StageOptions, run_stages
 
-    scoring = _scoring(arguments, gallery_frames=arguments.gallery_frames, batch=max(arguments.batch))
+    scoring = _scoring(arguments, gallery_frames=arguments.gallery_frames)
     options = StageOptions(scoring, arguments.batch, arguments.seconds, arguments.out)
     return _show(run_stages(options, stopping=stop), arguments)
 
@@ -86,7 +86,7 @@ def cameras(arguments: argparse.Namespace, stop: StopSignal) -> int:
     return 1 if arguments.check and not held.issuperset(asked) else 0
 
 
-def _scoring(arguments: argparse.Namespace, *, gallery_frames: int, batch: int = 1) -> ScoringOptions:
+def _scoring(arguments: argparse.Namespace, *, gallery_frames: int) -> ScoringOptions:
     from stream.bench.material import ScoringOptions  # loads torch
 
     return ScoringOptions(
@@ -97,7 +97,6 @@ def _scoring(arguments: argparse.Namespace, *, gallery_frames: int, batch: int =
         runtime=arguments.runtime,
         threads=arguments.threads,
         gallery_frames=gallery_frames,
-        batch=batch,
     )
 
 

@@ -60,7 +60,6 @@ class ScoringOptions:
     runtime: str
     threads: int | None  # None: as many as torch takes by itself
     gallery_frames: int
-    batch: int = 1  # most frames scored at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +122,7 @@ def make_material(
     """
     config = build_config(_settings(options), where="bench", base=folder.resolve(), environment={})
     use_threads(options.threads)
-    extractor, parameters = extractor_of(config, batch=options.batch), parameters_of(config)
+    extractor, parameters = extractor_of(config), parameters_of(config)
     clip, normal = folder / "test.mp4", folder / "normal.mp4"
     _render(normal, normal_script(normal_seconds, 0), stopping)
     _render(clip, Script(TEST_SECONDS, 1, (_CYCLIST,)), stopping)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from spade_core.extractor import FeatureExtractor
 from spade_core.methods import frame_scorer
 from spade_core.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from spade_core.pyramid import PyramidNetwork
@@ -20,7 +21,7 @@ from spade_core.scorer import SpadeParameters
 from stream.bench.material import Material, Playing
 from stream.bench.peers import Nearest, PatchCore, by_cdist, by_differences, frames_for, spade_map
 from stream.bench.timed import Task
-from stream.engine import NotScored, ScoringEngine
+from stream.engine import NotScored, ScoringEngine, extractor_of
 from stream.errors import StreamError, UsageError
 
 BACKBONE = "backbone alone"
@@ -50,12 +51,15 @@ def backbone_tasks(material: Material, batches: Sequence[int]) -> list[Task]:
     extractor = material.extractor
     backbone, side = extractor.backbone, extractor.preprocess.side
     example = torch.zeros(1, 3, side, side, device=backbone.device)
-    network = backbone.runtime.compile(_Whole(backbone.network), example, batch=max(batches))
+    networks = {
+        count: extractor_for(material, count).backbone.runtime.compile(_Whole(backbone.network), example)
+        for count in batches
+    }
     images = _normalised(material)
     return [
         Task(
             several(BACKBONE, count),
-            lambda batch: network(batch),
+            networks[count],
             cycle([images.roll(-start, 0)[:count].clone() for start in range(len(images))]).__next__,
             per=count,
             shares=_SHARES if count == 1 else 1,
@@ -73,15 +77,19 @@ def engine_of(material: Material, *, cameras: int = 1, every: bool = False) -> S
         every: explain every frame, and not only those that alerts show.
     """
     engine = ScoringEngine(
-        material.extractor,
+        extractor_for(material, cameras),
         material.parameters,
         {SCENE: material.gallery.folder},
-        threads=min(cameras, torch.get_num_threads()),
         explain="always" if every else "alerts",
     )
     for failure in engine.failures.values():
         raise StreamError(str(failure))
     return engine
+
+
+def extractor_for(material: Material, cameras: int) -> FeatureExtractor:
+    """The extractor that a worker with so many cameras has."""
+    return material.extractor if cameras == 1 else extractor_of(material.config, at_once=cameras)
 
 
 def campus_tasks(material: Material, batches: Sequence[int]) -> list[Task]:

@@ -22,7 +22,7 @@ from spade_core.errors import BackboneError, InputError
 from spade_core.extractor import FeatureExtractor
 from spade_core.openvino_runtime import OpenVinoRuntime
 from spade_core.preprocess import Preprocess
-from spade_core.runtime import TOLERANCE
+from spade_core.runtime import TOLERANCE, make_runtime
 
 pytestmark = [
     pytest.mark.openvino,
@@ -62,7 +62,7 @@ def lite0() -> FeatureExtractor:
 def side_by_side() -> FeatureExtractor:
     """Two samples at once."""
     backbone = load_backbone("efficientnet_lite0", runtime="openvino")
-    return FeatureExtractor(replace(backbone, runtime=OpenVinoRuntime(threads=2)), Preprocess(64), batch=8)
+    return FeatureExtractor(replace(backbone, runtime=OpenVinoRuntime(threads=2, at_once=2)), Preprocess(64))
 
 
 def pictures(count: int, side: int = 64, seed: int = 0) -> Pictures:
@@ -119,7 +119,7 @@ def test_images_are_left_as_they_are(lite0: FeatureExtractor) -> None:
     assert (images == pictures(2)).all()
 
 
-def test_an_image_gets_the_same_bits_in_any_batch_that_is_not_computed_side_by_side(lite0: FeatureExtractor) -> None:
+def test_an_image_gets_the_same_bits_in_any_batch(lite0: FeatureExtractor) -> None:
     batch = pictures(3)
     together = all_of(lite0, batch)
     for b in range(3):
@@ -127,7 +127,7 @@ def test_an_image_gets_the_same_bits_in_any_batch_that_is_not_computed_side_by_s
             assert tensor[b].equal(alone[0])
 
 
-# 1: alone; 2: side by side; 5: two pairs, and one that has all cores for itself.
+# 1: alone; 2: a pair; 5: two pairs and one.
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_images_that_are_computed_side_by_side_get_each_their_own(
     side_by_side: FeatureExtractor, lite0: FeatureExtractor, count: int
@@ -166,15 +166,20 @@ def test_threads_that_call_at_once_get_each_their_own(lite0: FeatureExtractor, s
 
 
 def test_single_precision_and_the_asked_number_of_threads_are_what_is_compiled() -> None:
-    network = OpenVinoRuntime(threads=2).compile(_Sum(), torch.zeros(1, 3), torch.zeros(1, 3), batch=8)
-    for compiled in (network.alone, network.streams):
+    for at_once, hint in ((1, "LATENCY"), (2, "THROUGHPUT")):
+        runtime = OpenVinoRuntime(threads=2, at_once=at_once)
+        compiled = runtime.compile(_Sum(), torch.zeros(1, 3), torch.zeros(1, 3)).compiled
         assert str(compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
         assert compiled.get_property("INFERENCE_NUM_THREADS") == 2
         assert compiled.get_property("ENABLE_CPU_PINNING") is False
-    assert network.streams.get_property("NUM_STREAMS") == 2
-    for alone in ({"threads": 1, "batch": 8}, {"threads": 2, "batch": 1}):
-        runtime = OpenVinoRuntime(threads=alone["threads"])
-        assert runtime.compile(_Sum(), torch.zeros(1, 3), torch.zeros(1, 3), batch=alone["batch"]).streams is None
+        assert compiled.get_property("NUM_STREAMS") == at_once
+        assert hint in str(compiled.get_property("PERFORMANCE_HINT"))
+
+
+def test_no_more_go_side_by_side_than_there_are_cores_for() -> None:
+    cores = torch.get_num_threads()  # one, by the fixture
+    runtimes = [make_runtime("openvino", torch.device("cpu"), at_once=at_once) for at_once in (1, 8)]
+    assert [runtime.at_once for runtime in runtimes] == [1, cores]
 
 
 class _Untraceable(nn.Module):

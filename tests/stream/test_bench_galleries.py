@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from tiny_extractor import tiny_extractor
 
+from spade_core.extractor import FeatureExtractor
 from spade_core.motion import GRID
 from stream.bench import galleries, material
 from stream.bench.galleries import KINDS, GalleryOptions, RepeatedFrames, named, rows_of, run_gallery, write_pooled
 from stream.bench.material import ScoringOptions
 from stream.bench.result import BenchResult
+from stream.config import Config
 from stream.errors import StreamError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -23,11 +25,15 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SCORING = ScoringOptions("efficientnet_lite0", None, 64, "cpu", "torch", None, 1)
 
 
+def tiny_one(config: Config, *, at_once: int = 1) -> FeatureExtractor:
+    return tiny_extractor(side=config.method.size)
+
+
 @pytest.fixture(scope="module")
 def small() -> Iterator[None]:
     """A tiny network, tiny pictures, little footage, few frames that are really there."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(material, "extractor_of", lambda config, batch: tiny_extractor(side=config.method.size))
+        patch.setattr(material, "extractor_of", tiny_one)
         patch.setattr(material, "PICTURE", (128, 72))
         patch.setattr(galleries, "NORMAL_SECONDS", 16.0)
         patch.setattr(galleries, "BLOCK", 30)

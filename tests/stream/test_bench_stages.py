@@ -12,6 +12,7 @@ import pytest
 import torch
 from tiny_extractor import tiny_extractor
 
+from spade_core.extractor import FeatureExtractor
 from stream.bench import material, stages, wholes
 from stream.bench.arguments import with_action
 from stream.bench.material import Material, Playing, ScoringOptions, make_material
@@ -19,6 +20,7 @@ from stream.bench.result import BenchResult, Row
 from stream.bench.stages import StageOptions, comparisons_of, rows_of, run_stages, sums_of, synchronizer
 from stream.bench.timed import Task, nothing
 from stream.cli import main
+from stream.config import Config
 from stream.engine import Scored
 from stream.errors import StreamError, UsageError
 
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 SIDE = 64
 FRAMES, ENROLLED = 60, 40
-SCORING = ScoringOptions("efficientnet_lite0", None, SIDE, "cpu", "torch", None, FRAMES, batch=2)
+SCORING = ScoringOptions("efficientnet_lite0", None, SIDE, "cpu", "torch", None, FRAMES)
 READER = {f"reader: {name}" for name in ("decode", "motion", "scoring image", "JPEG view", "wire encode")}
 WORKER = {f"worker: {name}" for name in ("wire decode", "extract (trunk)", "bank search", "memory, fusion, smoothing")}
 ALERT = {
@@ -35,11 +37,16 @@ ALERT = {
 }
 
 
+def tiny_one(config: Config, *, at_once: int = 1) -> FeatureExtractor:
+    return tiny_extractor(side=config.method.size)
+
+
 @pytest.fixture(scope="module")
 def small() -> Iterator[None]:
     """A tiny network, tiny pictures, little footage."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(material, "extractor_of", lambda config, batch: tiny_extractor(side=config.method.size))
+        patch.setattr(material, "extractor_of", tiny_one)
+        patch.setattr(wholes, "extractor_of", tiny_one)
         patch.setattr(material, "PICTURE", (128, 72))
         patch.setattr(material, "NORMAL_SECONDS", 16.0)
         yield

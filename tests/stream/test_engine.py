@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pipeline_fakes import wait_until
 from tiny_extractor import Footage, a_picture, brief_settings, tiny_extractor
 
@@ -20,12 +23,14 @@ from spade_core.later import Later
 from spade_core.methods import Parameters
 from spade_core.motion import GRID
 from spade_core.preprocess import Preprocess
+from spade_core.runtime import TorchRuntime
 from spade_core.scorer import Explanation, FrameScore, SpadeParameters
 from stream.engine import NotScored, Scene, Scored, ScoringEngine, ToScore, user_cache
 from stream.enroll import enroll
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+CPU = torch.device("cpu")
 METHODS: dict[str, Parameters] = {"spade": SpadeParameters(), "campus": CampusParameters()}
 
 
@@ -176,6 +181,44 @@ def test_a_failed_inference_is_no_score_and_passes(galleries: dict[str, Path], m
     assert "cellar" in reason_of(failed[1])
     assert engine.failures == {}
     assert kinds(engine.score([to_score("yard"), to_score("gate")])) == ["Scored", "Scored"]
+
+
+class SideBySide(TorchRuntime):
+    """Takes several calls at once."""
+
+    at_once = 2
+
+
+def test_frames_that_are_scored_side_by_side_get_what_they_get_alone(galleries: dict[str, Path], method: str):
+    extractor = tiny_extractor()
+    several = FeatureExtractor(replace(extractor.backbone, runtime=SideBySide(CPU)), extractor.preprocess)
+    frames = [to_score(brightness=b, camera=str(b), scene=s) for b, s in ((5, "yard"), (60, "gate"), (200, "yard"))]
+    frames.insert(1, to_score("cellar", camera="down there"))
+    found = an_engine(galleries, method, several).score(frames)
+    assert kinds(found) == ["Scored", "NotScored", "Scored", "Scored"]
+    assert "cellar" in reason_of(found[1])
+    alone = an_engine(galleries, method).score(frames)
+    for one, other in zip(found, alone, strict=True):
+        if isinstance(one, Scored) and isinstance(other, Scored):
+            assert (one.score.score, one.score.neighbours) == (other.score.score, other.score.neighbours)
+
+
+def test_frames_of_one_camera_are_scored_one_after_the_other(made: Path):
+    extractor = tiny_extractor()
+    several = FeatureExtractor(replace(extractor.backbone, runtime=SideBySide(CPU)), extractor.preprocess)
+    engine = an_engine({"yard": made / "campus"}, extractor=several)
+    seen: list[str] = []
+
+    class Watched(Watching):
+        def score_frame(self, features: Features, **given: Any) -> FrameScore:
+            seen.append(threading.current_thread().name)
+            return super().score_frame(features, **given)
+
+    engine.scenes["yard"] = Scene("yard", Gallery(made / "campus"), Watched())
+    engine.score([to_score(camera="a"), to_score(camera="a", time=1.0)])
+    assert set(seen) == {threading.current_thread().name}
+    engine.score([to_score(camera="a"), to_score(camera="b")])
+    assert all(name.startswith("score") for name in seen[2:])
 
 
 def test_nothing_is_extracted_where_no_frame_can_be_scored(galleries: dict[str, Path], method: str):
