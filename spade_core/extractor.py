@@ -20,8 +20,8 @@ from spade_core.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from spade_core.pyramid import PyramidNetwork
 from spade_core.runtime import Compiled
 
-FINGERPRINT_FORMAT: Final = 2
-"""Grows when the same names and numbers come to mean other features or another motion."""
+FINGERPRINT_FORMAT: Final = 1
+"""Grows when the same names and numbers come to mean other features."""
 
 _MAX_BYTE: Final = 255.0
 _ABSENT: Final = object()

@@ -180,7 +180,7 @@ def test_the_fingerprint_survives_json(extractor: FeatureExtractor):
 
 def test_the_fingerprint_says_what_runs(extractor: FeatureExtractor, backbone: Backbone):
     assert extractor.fingerprint() == {
-        "format": 2,
+        "format": 1,
         "backbone": "efficientnet_lite0",
         "weights_id": backbone.weights_id,
         "levels": [
