@@ -195,6 +195,15 @@ class ScoringEngine:
         self._memories: dict[str, tuple[str, SceneMemory]] = {}  # by camera: segment, and what is remembered of it
         self._verifier = threading.Thread(target=self._verify, name="verify-galleries", daemon=True)
 
+    def warm_up(self) -> None:
+        """Scores a black frame in every scene and forgets it, so that it is no camera's first frame that waits for a
+        gallery's pages and for buffers. Raises nothing: a scene that cannot be scored says so at its first frame.
+        """
+        side = self._extractor.preprocess.side
+        black = np.zeros((side, side, 3), np.uint8)
+        self.score([ToScore(f"warm-up of {scene}", scene, 0.0, "", black, None) for scene in self.scenes])
+        self._memories.clear()
+
     def verify_in_background(self) -> None:
         """Reads all galleries in full; a damaged one turns into a failure of its scene. Takes about a second a
         gigabyte.

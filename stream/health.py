@@ -68,6 +68,21 @@ class CameraHealth:
         }
 
 
+def process_age(stat: Path = Path("/proc/self/stat"), uptime: Path = Path("/proc/uptime")) -> float | None:
+    """Seconds since this process began; None where the system does not say (it does on Linux).
+
+    Args:
+        stat: of the process, as Linux shows it.
+        uptime: of the machine.
+    """
+    try:
+        after_name = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        began = int(after_name[19]) / os.sysconf("SC_CLK_TCK")  # field 22, in ticks since the machine began
+        return float(uptime.read_text(encoding="utf-8").split()[0]) - began
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def write_status(path: Path, status: Mapping[str, Any]) -> None:
     """Replaces the status file in one step."""
     fresh = path.with_name(path.name + ".new")

@@ -17,7 +17,7 @@ from stream.config import CameraSection, Config, JsonLinesSection
 from stream.endpoints import is_loopback, parse_endpoint
 from stream.errors import ConfigError, OutboxError, StreamError, UsageError
 from stream.feed import FeedServer
-from stream.health import read_status
+from stream.health import process_age, read_status
 from stream.messages import Mode
 from stream.outbox import Outbox, OutboxReader
 from stream.reader import Reader, ReaderSettings
@@ -120,6 +120,10 @@ def score(config: Config, *, stopping: Stopping) -> None:
         log.error("scene %s cannot be scored: %s", scene, failure)
     if not engine.scenes:
         raise ConfigError("galleries", [f"scene {scene}: {failure}" for scene, failure in engine.failures.items()])
+    engine.warm_up()
+    ready_after = process_age()
+    if ready_after is not None:
+        log.info("ready to score %.1f s after the process began", ready_after)
     engine.verify_in_background()
     config.state.mkdir(parents=True, exist_ok=True)
     settings = WorkerSettings(
@@ -129,6 +133,7 @@ def score(config: Config, *, stopping: Stopping) -> None:
         max_batch=config.worker.max_batch,
         maps=config.worker.maps,
         status=config.status,
+        ready_after=ready_after,
         shared_clock=is_loopback(parse_endpoint(config.link_endpoint)),
     )
     endpoint = parse_endpoint(config.link_endpoint)

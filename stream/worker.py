@@ -49,6 +49,7 @@ class WorkerSettings:
     max_batch: int  # frames scored at once
     maps: Path | None  # folder for score maps, None = none are kept
     status: Path
+    ready_after: float | None  # s from the beginning of the process until it could score; None = not known
     shared_clock: bool  # readers run on this machine, so that their monotonic times compare with ours
 
 
@@ -249,6 +250,7 @@ class Worker:
             "reason": reason,
             "pid": os.getpid(),
             "started": self._started,
+            "ready_after": self._settings.ready_after,
             "malformed_messages": self._link.malformed,
             "scene_failures": failures,
         }

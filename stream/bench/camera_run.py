@@ -47,6 +47,7 @@ class Snapshot:
     time: float  # Unix seconds, of the status
     pid: int  # of the worker
     cameras: Mapping[str, Mapping[str, Any]]  # the status of each, see ``CameraHealth.to_json``
+    ready_after: float | None = None  # s from the worker's beginning until it could score
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,9 @@ class _Watch:
         self.bar.update(int(done) - self.bar.n)
 
     def _snapshot(self, status: Mapping[str, Any], now: float) -> None:
-        snapshot = Snapshot(status["written"], status["worker"]["pid"], status["cameras"])
+        snapshot = Snapshot(
+            status["written"], status["worker"]["pid"], status["cameras"], status["worker"].get("ready_after")
+        )
         self._sample(now)
         if self.first is None:
             self.first = snapshot

@@ -122,6 +122,7 @@ def evaluate_trial(measured: Measured, *, limit_ms: float) -> Trial:
         "scored": float(sum(camera.scored for camera in counted)),
         "dropped": float(sum(camera.lost for camera in counted)),
         **latency_figures(counted),
+        "worker_ready_s": measured.first.ready_after,
         "others_cores": other_cores(measured.samples),
     }
     troubles = [f"{camera.camera} is {camera.trouble}" for camera in counted if camera.trouble]

@@ -221,6 +221,24 @@ def test_frames_of_one_camera_are_scored_one_after_the_other(made: Path):
     assert all(name.startswith("score") for name in seen[2:])
 
 
+def test_warming_up_leaves_nothing_behind(galleries: dict[str, Path], method: str):
+    warm, cold = an_engine(galleries, method), an_engine(galleries, method)
+    warm.warm_up()
+    frames = [to_score(brightness=b, time=t / 4, camera="a") for t, b in enumerate((40, 200, 200))]
+    for frame in frames:
+        (one,), (other,) = warm.score([frame]), cold.score([frame])
+        assert isinstance(one, Scored)
+        assert isinstance(other, Scored)
+        assert one.score.score == other.score.score
+    assert warm.failures == {}
+
+
+def test_warming_up_takes_no_offence_at_what_cannot_be_scored(galleries: dict[str, Path], method: str):
+    engine = an_engine(galleries, method, BrokenExtractor(RuntimeError("no memory"), times=1))
+    engine.warm_up()
+    assert kinds(engine.score([to_score()])) == ["Scored"]
+
+
 def test_nothing_is_extracted_where_no_frame_can_be_scored(galleries: dict[str, Path], method: str):
     engine = an_engine(galleries, method, BrokenExtractor(AssertionError("not to be called"), times=9))
     assert kinds(engine.score([to_score("cellar")])) == ["NotScored"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stream.health import STALE_AFTER, CameraHealth, read_status, write_status
+from stream.health import STALE_AFTER, CameraHealth, process_age, read_status, write_status
 from stream.messages import CameraState
 
 
@@ -110,3 +111,18 @@ def test_without_a_status_the_worker_does_not_run(tmp_path: Path, text: str | No
         "worker": {"state": "NOT_RUNNING", "reason": "no status was ever written"},
         "cameras": {},
     }
+
+
+def test_a_process_knows_its_age(tmp_path: Path) -> None:
+    # Began 250 ticks after the machine, which is up for 10 s; its name holds what separates fields elsewhere.
+    ticks = os.sysconf("SC_CLK_TCK")
+    stat, uptime = tmp_path / "stat", tmp_path / "uptime"
+    stat.write_text(f"7 (a) b) S {' '.join(str(field) for field in range(4, 22))} {250} 0 0\n")
+    uptime.write_text("10.00 17.5\n")
+    assert process_age(stat, uptime) == pytest.approx(10 - 250 / ticks)
+
+
+def test_where_the_system_does_not_say_no_age_is_known(tmp_path: Path) -> None:
+    assert process_age(tmp_path / "stat", tmp_path / "uptime") is None
+    (tmp_path / "stat").write_text("nothing of the kind")
+    assert process_age(tmp_path / "stat", tmp_path / "uptime") is None

@@ -83,6 +83,7 @@ class Bench:
             "max_batch": 8,
             "maps": None,
             "status": self.status_file,
+            "ready_after": 3.5,
             "shared_clock": True,
         }
         engine: Any = self.engine
