@@ -57,8 +57,11 @@ class OpenVinoRuntime:
         self._openvino = _load()
         self._core = self._openvino.Core()
 
-    def compile(self, network: nn.Module, *examples: Tensor, name: str | None = None) -> OpenVinoNetwork:
-        """Converts and compiles a network for samples like the examples: a second or two for a backbone.
+    def compile(
+        self, network: nn.Module, *examples: Tensor, name: str | None = None, single: bool = True
+    ) -> OpenVinoNetwork:
+        """Converts and compiles a network for samples like the examples: a second or two for a backbone. Here all is in
+        single precision.
 
         Raises:
             BackboneError: OpenVINO cannot run this network.

@@ -115,7 +115,7 @@ class PlaceBank:
         wanted = [shapes[level] for level in LEVELS]
         network = _NearestNearby(bank, [shape[1:] for shape in wanted], average=average, reach=reach)
         examples = [torch.zeros(1, h, w, c, device=runtime.device) for c, h, w in wanted]
-        self._nearest = runtime.compile(network, *examples)
+        self._nearest = runtime.compile(network, *examples, single=True)
 
     def distances(self, levels: Sequence[torch.Tensor]) -> NDArray[np.float32]:
         """Distance of each place's feature to the nearest in the bank there, or ``reach`` places beside it.
@@ -159,12 +159,12 @@ class _NearestNearby(nn.Module):
     def forward(self, *levels: torch.Tensor) -> tuple[torch.Tensor]:
         """Levels (B, H_l, W_l, C_l) float32 to distances (B, h, w) float32."""
         samples, places = len(levels[0]), self._grid[0] * self._grid[1]
-        by_place = [self.get_buffer(f"places{i}").to(v.dtype) @ v.flatten(1, 2) for i, v in enumerate(levels)]
+        by_place = [self.get_buffer(f"places{i}") @ v.flatten(1, 2) for i, v in enumerate(levels)]
         query = torch.cat(by_place, dim=2)  # (B, places, C)
         around = query[:, self.around].reshape(samples, places, self._side2, -1)
         around = around.transpose(0, 1).reshape(places, samples * self._side2, -1)
         # |b|^2 - 2 q b; |q|^2 is the same for all that a feature meets.
-        met = (torch.matmul(around, self.bank.to(query.dtype)) + self.squares.to(query.dtype)).amin(dim=2)
+        met = (torch.matmul(around, self.bank) + self.squares).amin(dim=2)
         met = met.reshape(places, samples, self._side2).transpose(0, 1).reshape(samples, -1)
         nearest = met[:, self.met].reshape(samples, places, self._side2).amin(dim=2)
         squared = nearest + query.square().sum(dim=2)

@@ -67,7 +67,7 @@ class Runtime(Protocol):
         """
         ...
 
-    def compile(self, network: nn.Module, *examples: Tensor, name: str | None = None) -> Compiled:
+    def compile(self, network: nn.Module, *examples: Tensor, name: str | None = None, single: bool = False) -> Compiled:
         """Takes the time now that the first call would need else.
 
         Args:
@@ -76,6 +76,8 @@ class Runtime(Protocol):
             examples: one (1, ...) tensor for each input.
             name: of the network with its weights, so that what was made of it may be kept for the next start. None: it
                 is another one every time.
+            single: compute in single precision, whatever this runtime takes else: for sums of squares, which half
+                precision has no numbers for.
 
         Raises:
             BackboneError: this runtime cannot run it.
@@ -98,9 +100,9 @@ class TorchRuntime:
     def __init__(self, device: torch.device, *, half: bool = False, static_batches: bool = False) -> None:
         self.device, self._half, self._static = device, half, static_batches
 
-    def compile(self, network: nn.Module, *examples: Tensor, name: str | None = None) -> Compiled:
+    def compile(self, network: nn.Module, *examples: Tensor, name: str | None = None, single: bool = False) -> Compiled:
         """See :class:`Runtime`. In half precision it is a copy that runs."""
-        if self._half:
+        if self._half and not single:
             network = copy.deepcopy(network).half()
         # Channels last: what tensor cores want, and a tenth to a quarter faster on CPUs than torch's usual layout.
         placed = network.to(self.device).to(memory_format=torch.channels_last)

@@ -77,11 +77,11 @@ def test_half_precision_stays_within_its_tolerance_and_leaves_the_network_alone(
 
 
 def distances_in(runtime: Runtime, *, reach: int) -> np.ndarray:
-    """Of random features to a random bank, in half precision's numbers throughout."""
+    """Of random features to a random bank. Their squares are beyond half precision, as those of real ones are."""
     generator = torch.Generator().manual_seed(3)
-    bank = torch.randn(5, 6, 7, 9, generator=generator).half().numpy()
+    bank = (100 * torch.randn(5, 6, 7, 9, generator=generator)).half().numpy()
     shapes = [(2, 20, 24), (4, 10, 12), (5, 5, 6)]
-    levels = [torch.randn(1, *shape, generator=generator).half().float().to(runtime.device) for shape in shapes]
+    levels = [100 * torch.randn(1, *shape, generator=generator).to(runtime.device) for shape in shapes]
     return PlaceBank(bank, shapes=shapes, average=3, reach=reach, runtime=runtime).distances(levels)
 
 
@@ -90,9 +90,7 @@ def distances_in(runtime: Runtime, *, reach: int) -> np.ndarray:
 def test_runtimes_find_the_same_distances(reach: int):
     expected = distances_in(TorchRuntime(CPU), reach=reach)
     np.testing.assert_allclose(distances_in(make_runtime("auto", CPU), reach=reach), expected, rtol=1e-5)
-    np.testing.assert_allclose(
-        distances_in(TorchRuntime(CPU, half=True), reach=reach), expected, rtol=TOLERANCE["float16"]
-    )
+    np.testing.assert_allclose(distances_in(TorchRuntime(CPU, half=True), reach=reach), expected, rtol=1e-5)
 
 
 @pytest.mark.cuda
@@ -100,7 +98,7 @@ def test_runtimes_find_the_same_distances(reach: int):
 @pytest.mark.parametrize("reach", [0, 1])
 def test_a_gpu_finds_the_same_distances(reach: int):
     found = distances_in(make_runtime("auto", torch.device("cuda")), reach=reach)
-    np.testing.assert_allclose(found, distances_in(TorchRuntime(CPU), reach=reach), rtol=TOLERANCE["float16"])
+    np.testing.assert_allclose(found, distances_in(TorchRuntime(CPU), reach=reach), rtol=1e-3)
 
 
 def test_what_is_made_later_is_made_once():
