@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,66 @@ def test_a_reader_that_sends_more_than_its_credit_loses_the_older_frame_and_it_i
 
     assert [row.frame_seq for row in bench.rows()] == [1]
     assert bench.camera()["drops"] == {"worker.replaced": 1}
+
+
+# Side by side
+
+
+class SideBySideEngine(FakeEngine):
+    """Works on two frames at once; notes what is begun and what is waited for."""
+
+    at_once = 2
+
+    def __init__(self, log: list[str]) -> None:
+        super().__init__()
+        self.log = log
+
+    def begin(self, frames: Any) -> list[Callable[[], Any]]:
+        def answer(frame: Any, pending: Callable[[], Any]) -> Any:
+            self.log.append(f"answer {frame.camera}")
+            return pending()
+
+        self.log += [f"begin {frame.camera}" for frame in frames]
+        return [partial(answer, *each) for each in zip(frames, super().begin(frames), strict=True)]
+
+
+FIVE = {name: "yard" for name in "abcde"}
+
+
+def side_by_side(bench: Bench, *rounds: list[LinkEvent], more: int) -> list[str]:
+    """What the engine was asked, in turn."""
+    bench.engine = SideBySideEngine(asked := [])
+    bench.run([event for name in FIVE for event in joined(name)], *rounds, cameras=FIVE, more=more)
+    return asked
+
+
+def test_side_by_side_two_frames_a_core_are_taken_and_answers_are_waited_for_in_turn(bench: Bench) -> None:
+    asked = side_by_side(bench, [a_frame(0, LOW, camera=name) for name in FIVE], more=6)
+
+    assert asked[:4] == ["begin a", "begin b", "begin c", "begin d"]
+    assert asked[4:7] == ["answer a", "begin e", "answer b"], "the next is handed over before the next answer"
+    assert [entry for entry in asked if entry.startswith("answer")] == [f"answer {name}" for name in "abcde"]
+
+
+def test_side_by_side_a_camera_has_one_frame_in_work_at_a_time(bench: Bench) -> None:
+    asked = side_by_side(
+        bench, [a_frame(0, LOW, camera="a"), a_frame(0, LOW, camera="b")], [a_frame(1, LOW, camera="b")], more=6
+    )
+
+    assert asked == ["begin a", "begin b", "answer a", "answer b", "begin b", "answer b"]
+    assert [row.frame_seq for row in bench.rows("b")] == [0, 1]
+
+
+def test_side_by_side_what_is_in_work_is_finished_before_the_worker_ends(bench: Bench) -> None:
+    side_by_side(bench, [a_frame(0, LOW, camera=name) for name in "abcd"], more=0)
+
+    assert [len(bench.rows(name)) for name in "abcd"] == [1, 1, 1, 1]
+
+
+def test_side_by_side_the_end_is_confirmed_only_when_the_last_frame_is_scored(bench: Bench) -> None:
+    side_by_side(bench, [a_frame(0, LOW, camera="a"), a_frame(0, LOW, camera="b"), Ended("b", "", {})], more=6)
+
+    assert bench.log.index("scored b 0") < bench.log.index("done b")
 
 
 # Alerts
