@@ -120,8 +120,18 @@ def _recording(
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     scene = CampusScene(seed=place, width=width, height=height, fps=footage.native_fps, script=script)
+    render_clip(scene, path, f"render {what}, place {place}", stopping=stopping)
+    return path
+
+
+def render_clip(scene: CampusScene, path: Path, label: str, *, stopping: Callable[[], bool]) -> None:
+    """Renders a finite scene from its beginning to its end, with a bar under this label.
+
+    Raises:
+        StreamError: stopped; nothing is left then.
+    """
     count = scene.frame_count or 0
-    with progress_bar(f"render {what}, place {place}", unit="frame", total=count) as bar:
+    with progress_bar(label, unit="frame", total=count) as bar:
 
         def on_progress(done: int, total: int) -> None:
             if stopping():
@@ -129,7 +139,6 @@ def _recording(
             bar.update(done - bar.n)
 
         render_video(scene, path, count=count, on_progress=on_progress)
-    return path
 
 
 def _gallery(folder: Path, footage: Footage, place: int, *, stopping: Callable[[], bool]) -> Path:

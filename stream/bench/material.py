@@ -19,8 +19,8 @@ from spade_core.gallery_writer import GalleryWriter
 from spade_core.methods import Parameters, calibrator, gallery_arrays, motion_meter
 from spade_core.preprocess import scoring_image
 from spade_core.sampling import evenly_spaced
+from stream.bench.clips import render_clip
 from stream.campus import CampusScene, EventKind, Script, ScriptedEvent, normal_script
-from stream.campus.video import render_video
 from stream.config import Config, build_config
 from stream.engine import ToScore, alarm_rule_of, extractor_of, parameters_of, use_threads
 from stream.errors import StreamError
@@ -165,14 +165,7 @@ def described(options: ScoringOptions) -> Mapping[str, Any]:
 
 def _render(path: Path, script: Script, stopping: Callable[[], bool]) -> None:
     scene = CampusScene(seed=PLACE, width=PICTURE[0], height=PICTURE[1], fps=NATIVE_FPS, script=script)
-    count = round((script.duration or 0.0) * NATIVE_FPS)
-    with progress_bar(f"render {path.stem} footage", unit="frame", total=count) as bar:
-
-        def on_progress(done: int, total: int) -> None:
-            _check(stopping)
-            bar.update(done - bar.n)
-
-        render_video(scene, path, count=count, on_progress=on_progress)
+    render_clip(scene, path, f"render {path.stem} footage", stopping=stopping)
 
 
 def _samples(path: Path, extractor: FeatureExtractor, parameters: Parameters) -> Iterator[Sample]:
