@@ -131,11 +131,13 @@ class OpenVinoNetwork:
         requests = self._taken(count)
         try:
             for start in range(0, count, len(requests)):
-                running = requests[: count - start]
-                for b, request in enumerate(running, start):
+                *beside, last = requests[: count - start]
+                for b, request in enumerate(beside, start):
                     self._bind(request, b, given, into)
                     request.start_async()
-                for request in running:
+                self._bind(last, start + len(beside), given, into)
+                last.infer()  # in place of a hand-over to another thread, which costs 3 % of a backbone's pass
+                for request in beside:
                     request.wait()
         finally:
             for request in requests:
