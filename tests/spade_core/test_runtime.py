@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,8 +55,7 @@ def test_without_static_batches_nothing_is_filled_up():
 
 def test_a_filled_batch_gets_the_same_features():
     backbone = load_backbone("efficientnet_lite0")
-    filling = copy.copy(backbone)
-    object.__setattr__(filling, "runtime", TorchRuntime(CPU, static_batches=True))
+    filling = replace(backbone, runtime=TorchRuntime(CPU, static_batches=True))
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     plain, filled = (FeatureExtractor(each, Preprocess(64)).extract(images) for each in (backbone, filling))
     for a, b in zip((plain.pooled, *plain.levels), (filled.pooled, *filled.levels), strict=True):
@@ -65,8 +64,7 @@ def test_a_filled_batch_gets_the_same_features():
 
 def test_half_precision_stays_within_its_tolerance_and_leaves_the_network_alone():
     backbone = load_backbone("efficientnet_lite0")
-    halved = copy.copy(backbone)
-    object.__setattr__(halved, "runtime", TorchRuntime(CPU, half=True))
+    halved = replace(backbone, runtime=TorchRuntime(CPU, half=True))
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     plain, rough = (FeatureExtractor(each, Preprocess(64)).extract(images) for each in (backbone, halved))
     for a, b in zip((plain.pooled, *plain.levels), (rough.pooled, *rough.levels), strict=True):
