@@ -44,6 +44,9 @@ class CameraState(StrEnum):
     OFFLINE = "OFFLINE"  # the source cannot be opened; it is tried again
     AUTH_FAILED = "AUTH_FAILED"  # the camera refuses the credentials; it is tried again, slowly
     CORRUPT = "CORRUPT"  # what the source gives cannot be decoded
+    FROZEN = "FROZEN"  # the camera sends the same picture over and over
+    OBSCURED = "OBSCURED"  # the lens is covered or the picture black: there is nothing to see in it
+    MOVED = "MOVED"  # the camera shows another view than the one that was enrolled; its scores mean nothing
     NOT_SCORED = "NOT_SCORED"  # frames arrive, but there is no usable gallery or inference fails
     NO_READER = "NO_READER"  # the camera's reader process does not report
     ENDED = "ENDED"  # a finite source was read to its end
@@ -191,6 +194,7 @@ class Evidence:
 
     mask_png: bytes  # source-frame size, one channel, 255 = anomalous
     snapshot_jpeg: bytes  # the frame with the region drawn in
+    clip_mp4: bytes = b""  # the views before and during the event, at its end; empty = there is none
 
 
 @dataclass(frozen=True, slots=True)
