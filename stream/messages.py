@@ -1,4 +1,4 @@
-"""The values that travel between the hops, frozen. Anybody may import this module; it imports nothing of ours.
+"""The values that travel between the hops, frozen. Anybody may import this module.
 
 Times: ``*_time`` is Unix time in seconds (for people and for other programs); ``*_mono`` is ``time.monotonic()`` of
 the machine that took it (for intervals, on that machine only). ``media_time`` is seconds since the source's first
@@ -16,8 +16,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.fields import as_list, as_object, as_whole, brief, listed, number, text, text_or_none, whole
+
 ALERT_SCHEMA = "spade-stream/alert/1"
 """Name and version of the alert JSON. The number grows when a field changes its meaning or disappears."""
+
+MAX_FRAME_SIDE = 16_384
+"""Pixels a side of a native frame: more than any camera gives, and what a decoder allocates stays bounded."""
+
+MAX_FRAME_PIXELS = 1 << 27
+"""Pixels of a native frame, 134 million: 400 MB decoded, the most that one picture may cost."""
+
+MAX_CAMERA = 64
+"""Characters of a camera's id."""
+
+MAX_SEGMENT = 1024
+"""Characters of a clip's name: four times what a file system allows."""
+
+MAX_TEXT = 4096
+"""Characters of any text in an alert: the longest path."""
+
+# The JSON of an alert is at most 1 MiB. What fits into it is within these, so that none that was committed is refused.
+
+MAX_REGIONS = 1 << 16
+"""Regions of an alert."""
+
+MAX_POINTS = 1 << 18
+"""Points of a polygon."""
+
+MAX_NEIGHBOURS = 1 << 15
+"""Normal frames that an alert is compared with."""
+
+_FAR = 2**31 - 1  # no pixel of a frame lies farther off
+
+EVENT_SCHEMA = "spade-stream/camera-event/1"
+"""The same for the event that a camera changed its state."""
 
 
 class Mode(StrEnum):
@@ -113,7 +146,7 @@ class Alert:
     ended_at: float | None = None  # Unix seconds of the last anomalous frame; only at the end
     mask: str | None = None  # PNG, source-frame size, 255 = anomalous
     snapshot: str | None = None  # JPEG of the frame with the region drawn in
-    clip: str | None = None  # short MP4 (not made yet)
+    clip: str | None = None  # short MP4 of what led to the alert and of the event; only at the end
 
     def to_json(self) -> dict[str, Any]:
         """The published form (schema ``spade-stream/alert/1``); times become ISO 8601 in UTC with milliseconds."""
@@ -152,39 +185,28 @@ class Alert:
             ValueError: the schema is not ours, or a field is missing or has the wrong form. Unknown fields are allowed.
         """
         if data.get("schema") != ALERT_SCHEMA:
-            raise ValueError(f"alert schema is {data.get('schema')!r}; this version reads {ALERT_SCHEMA!r}")
+            raise ValueError(f"alert schema is {brief(data.get('schema'))}; this version reads {ALERT_SCHEMA!r}")
         try:
             return cls(
-                seq=int(data["seq"]),
-                alert_id=str(data["alert_id"]),
+                seq=whole(data, "seq"),
+                alert_id=text(data, "alert_id", most=MAX_TEXT),
                 phase=Phase(data["phase"]),
-                camera=str(data["camera"]),
-                scene=str(data["scene"]),
-                segment=str(data.get("segment", "")),
-                started_at=unix_time(data["started_at"]),
-                ended_at=None if data.get("ended_at") is None else unix_time(data["ended_at"]),
-                frame_time=unix_time(data["frame_time"]),
-                frame_seq=int(data["frame_seq"]),
-                score=float(data["score"]),
-                threshold=float(data["threshold"]),
-                regions=tuple(
-                    Region(
-                        bbox=(int(r["bbox"][0]), int(r["bbox"][1]), int(r["bbox"][2]), int(r["bbox"][3])),
-                        polygon=tuple((int(x), int(y)) for x, y in r["polygon"]),
-                        area=int(r["area"]),
-                        peak=float(r["peak"]),
-                    )
-                    for r in data["regions"]
-                ),
-                neighbours=tuple(
-                    Neighbour(int(n["index"]), float(n["distance"]), str(n["source"]), float(n["media_time"]))
-                    for n in data["neighbours"]
-                ),
-                mask=data.get("mask"),
-                snapshot=data.get("snapshot"),
-                clip=data.get("clip"),
+                camera=text(data, "camera", most=MAX_TEXT),
+                scene=text(data, "scene", most=MAX_TEXT),
+                segment=text_or_none(data, "segment", most=MAX_TEXT) or "",
+                started_at=_time(data["started_at"]),
+                ended_at=None if data.get("ended_at") is None else _time(data["ended_at"]),
+                frame_time=_time(data["frame_time"]),
+                frame_seq=whole(data, "frame_seq"),
+                score=number(data, "score"),
+                threshold=number(data, "threshold"),
+                regions=tuple(map(_region, listed(data, "regions", most=MAX_REGIONS))),
+                neighbours=tuple(map(_neighbour, listed(data, "neighbours", most=MAX_NEIGHBOURS))),
+                mask=text_or_none(data, "mask", most=MAX_TEXT),
+                snapshot=text_or_none(data, "snapshot", most=MAX_TEXT),
+                clip=text_or_none(data, "clip", most=MAX_TEXT),
             )
-        except (KeyError, TypeError, IndexError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
             raise ValueError(f"alert is not well formed: {type(error).__name__}: {error}") from error
 
 
@@ -205,6 +227,74 @@ class StateEvent:
     state: CameraState
     reason: str
     at_time: float  # Unix seconds
+    id: int = 0  # place among the recorded events, from 1; 0 = not recorded
+
+    def to_json(self) -> dict[str, Any]:
+        """The published form (schema ``spade-stream/camera-event/1``); the time is ISO 8601 in UTC."""
+        return {
+            "schema": EVENT_SCHEMA,
+            "id": self.id,
+            "camera": self.camera,
+            "state": str(self.state),
+            "reason": self.reason,
+            "at_time": iso_time(self.at_time),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> StateEvent:
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: the schema is not ours, or a field is missing or has the wrong form. Unknown fields are allowed.
+        """
+        if data.get("schema") != EVENT_SCHEMA:
+            raise ValueError(f"camera event schema is {brief(data.get('schema'))}; this version reads {EVENT_SCHEMA!r}")
+        try:
+            return cls(
+                camera=text(data, "camera", most=MAX_TEXT),
+                state=CameraState(data["state"]),
+                reason=text(data, "reason", most=MAX_TEXT),
+                at_time=_time(data["at_time"]),
+                id=whole(data, "id"),
+            )
+        except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
+            raise ValueError(f"camera event is not well formed: {type(error).__name__}: {error}") from error
+
+
+def _region(value: object) -> Region:
+    fields = as_object(value, "region")
+    x, y, width, height = (
+        as_whole(side, "bbox", least=-_FAR, most=_FAR)
+        for side in as_list(fields["bbox"], "bbox", least=4, most=4)
+    )
+    points = (as_list(point, "polygon", least=2, most=2) for point in listed(fields, "polygon", most=MAX_POINTS))
+    return Region(
+        bbox=(x, y, width, height),
+        polygon=tuple(
+            (as_whole(px, "polygon", least=-_FAR, most=_FAR), as_whole(py, "polygon", least=-_FAR, most=_FAR))
+            for px, py in points
+        ),
+        area=whole(fields, "area"),
+        peak=number(fields, "peak"),
+    )
+
+
+def _neighbour(value: object) -> Neighbour:
+    fields = as_object(value, "neighbour")
+    return Neighbour(
+        index=whole(fields, "index"),
+        distance=number(fields, "distance"),
+        source=text(fields, "source", most=MAX_TEXT),
+        media_time=number(fields, "media_time"),
+    )
+
+
+def _time(value: object) -> float:
+    if not isinstance(value, str) or len(value) > 64:
+        raise ValueError(f"{brief(value)} is no ISO 8601 time")
+    time = unix_time(value)
+    iso_time(time)  # raises for what a time zone moves out of the calendar, before whoever prints it does
+    return time
 
 
 def iso_time(unix: float) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.messages import Evidence, Region
+from stream.pictures import decode_jpeg
 
 TINT_BGR = (40, 40, 235)  # red: over vegetation, paving and night pictures alike it stands out
 TINT_ALPHA = 0.38  # what is under the tint must stay recognisable
@@ -19,20 +20,17 @@ def evidence(view_jpeg: bytes, mask: NDArray[np.uint8], regions: Sequence[Region
     """Draws the regions into the view.
 
     Args:
-        view_jpeg: the native frame.
+        view_jpeg: the native frame, a JPEG of the mask's size.
         mask: (H, W) uint8 of the frame's size, 255 = anomalous.
         regions: drawn as boxes with the strength beside them.
         caption: one line of ASCII in a bar under the picture's upper edge.
 
     Raises:
-        ValueError: the view is not a picture, or the mask is not of its size.
+        ValueError: the view is not such a JPEG (see :func:`stream.pictures.decode_jpeg`).
     """
-    view = cv2.imdecode(np.frombuffer(view_jpeg, np.uint8), cv2.IMREAD_COLOR)
-    if view is None:
-        raise ValueError("the evidence view is not a JPEG")
-    if view.shape[:2] != mask.shape:
-        raise ValueError(f"mask is {mask.shape}, the view {view.shape[:2]}")
-    return Evidence(encode(".png", mask), encode(".jpg", _draw(np.asarray(view, np.uint8), mask, regions, caption)))
+    height, width = mask.shape
+    view = decode_jpeg(view_jpeg, size=(width, height))
+    return Evidence(encode(".png", mask), encode(".jpg", _draw(view, mask, regions, caption)))
 
 
 def encode(suffix: str, image: NDArray[np.uint8]) -> bytes:

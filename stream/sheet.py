@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +12,7 @@ from spade_core.gallery import Gallery
 from spade_core.sampling import evenly_spaced
 from stream.errors import UsageError
 from stream.overlay import encode
+from stream.pictures import decode_jpeg, jpeg_size
 
 MOST = 120
 """Frames shown, evenly spaced: more are too small to look at."""
@@ -50,7 +50,8 @@ def tiled(pictures: Sequence[NDArray[np.uint8]], *, columns: int) -> NDArray[np.
 
 
 def _tile(gallery: Gallery, index: int) -> NDArray[np.uint8]:
-    picture = cv2.imdecode(np.frombuffer(gallery.thumbnail(index), np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
+    thumbnail = gallery.thumbnail(index)
+    try:
+        return decode_jpeg(thumbnail, size=jpeg_size(thumbnail))
+    except ValueError:  # a damaged gallery: `gallery verify` says so
         return np.zeros((1, 1, 3), np.uint8)
-    return np.asarray(picture, np.uint8)

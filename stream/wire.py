@@ -6,8 +6,9 @@ Every message of the link and of the feed is one ZeroMQ multipart message::
     part 1   meta: JSON object, UTF-8
     part 2.. payloads: raw bytes, as many as part 0 says
 
-The CRC covers all parts after part 0 in order (JPEG data decodes "successfully" with flipped bytes). Nothing is
-pickled. Used by ``link`` and ``feed``; a client in another language needs only this page.
+The CRC covers the header's first 12 bytes and, in order, each further part with its length as u32 before it: JPEG data
+decodes "successfully" with flipped bytes, and of a kind or a length one bit makes another. Nothing is pickled. Used by
+``link`` and ``feed``; a client in another language needs only ``docs/wire.md``.
 """
 
 from __future__ import annotations
@@ -25,18 +26,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import WireError
-from stream.messages import Alert, Evidence, FramePacket, iso_time
+from stream.fields import as_list, as_object, as_whole, number, read_object, text, whole
+from stream.messages import (
+    MAX_CAMERA,
+    MAX_FRAME_PIXELS,
+    MAX_FRAME_SIDE,
+    MAX_SEGMENT,
+    Alert,
+    Evidence,
+    FramePacket,
+    iso_time,
+)
 
 Buffer = bytes | bytearray | memoryview
 
 MAGIC = b"SPDS"
-VERSION = 1
+VERSION = 2  # 1: the checksum covered neither the header nor where one payload ends and the next begins
 _HEADER = struct.Struct("!4sBBHII")
+_CHECKED = 12  # bytes of the header before its checksum
 
 MAX_META_BYTES = 1 << 20  # an alert with hundreds of polygons is about 100 KB
 MAX_PART_BYTES = 64 << 20  # set as MAXMSGSIZE on every socket; a 4K raw frame is 25 MB
 MAX_PAYLOADS = 4  # more parts than any kind has
 MAX_IMAGE_SIDE = 2048  # scoring images are a few hundred pixels wide
+MAX_VIEW_BYTES = 16 << 20  # a 4K frame of mere noise is 6 MB
+MAX_DROPS = 64  # there are about ten reasons
 
 
 class Kind(IntEnum):
@@ -59,6 +73,26 @@ class Kind(IntEnum):
     GAP = 23  # feed: these sequence numbers are gone for good
     STATUS = 24  # subscriber asks, feed answers
     CAUGHT_UP = 25  # feed: you have everything that was committed when you subscribed
+    EVENT = 26  # feed: a camera changed its state; only to whom asked for it
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a message of one kind may hold at most."""
+
+    meta: int  # bytes
+    payloads: tuple[int, ...] = ()  # bytes of each; none may be missing at the front
+
+
+SMALL_TALK = Limits(64 << 10)
+"""Most kinds: a few fields, none of them longer than a reason in words."""
+
+LIMITS: Mapping[Kind, Limits] = {
+    **dict.fromkeys(Kind, SMALL_TALK),
+    Kind.FRAME: Limits(64 << 10, (3 * MAX_IMAGE_SIDE**2, 2 * MAX_IMAGE_SIDE**2, MAX_VIEW_BYTES)),
+    Kind.ALERT: Limits(MAX_META_BYTES, (MAX_PART_BYTES, MAX_PART_BYTES, MAX_PART_BYTES)),
+    Kind.STATUS: Limits(MAX_META_BYTES),  # hundreds of cameras, about a kilobyte each
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,9 +105,15 @@ class Envelope:
 
 
 def encode(kind: Kind, meta: Mapping[str, Any], payloads: Sequence[Buffer] = ()) -> list[Buffer]:
-    """Message parts for ``send_multipart``. Payloads are not copied."""
-    text = json.dumps(meta, separators=(",", ":"), allow_nan=False).encode()
-    return [_HEADER.pack(MAGIC, VERSION, kind, len(payloads), len(text), _crc(text, payloads)), text, *payloads]
+    """Message parts for ``send_multipart``. Payloads are not copied.
+
+    Raises:
+        WireError: it is longer than the other side would take.
+    """
+    data = json.dumps(meta, separators=(",", ":"), allow_nan=False).encode()
+    _check_lengths(kind, len(data), len(data), [memoryview(payload) for payload in payloads])
+    head = _HEADER.pack(MAGIC, VERSION, kind, len(payloads), len(data), 0)[:_CHECKED]
+    return [head + _crc(head, [data, *payloads]).to_bytes(4), data, *payloads]
 
 
 def decode(parts: Sequence[Buffer]) -> Envelope:
@@ -93,26 +133,42 @@ def decode(parts: Sequence[Buffer]) -> Envelope:
         raise WireError(f"wire version is {version}; this program speaks {VERSION}: upgrade the older side")
     if kind not in Kind._value2member_map_:
         raise WireError(f"unknown message kind {kind}")
-    if count > MAX_PAYLOADS or len(parts) != 2 + count:
-        raise WireError(f"message has {len(parts) - 2} payload part(s), its header says {count}")
-    if meta_length != len(parts[1]) or meta_length > MAX_META_BYTES:
-        raise WireError(f"meta has {len(parts[1])} bytes, its header says {meta_length} (at most {MAX_META_BYTES})")
     payloads = tuple(memoryview(part) for part in parts[2:])
-    if any(len(p) > MAX_PART_BYTES for p in payloads):
-        raise WireError(f"a payload part is longer than {MAX_PART_BYTES} bytes")
-    if _crc(parts[1], payloads) != crc:
+    if count > MAX_PAYLOADS or len(payloads) != count:
+        raise WireError(f"message has {len(payloads)} payload part(s), its header says {count}")
+    _check_lengths(Kind(kind), len(parts[1]), meta_length, payloads)
+    if _crc(parts[0], parts[1:]) != crc:
         raise WireError("checksum does not match: the message was damaged on its way")
     try:
-        meta = json.loads(bytes(parts[1]))
-    except (ValueError, RecursionError) as error:
-        raise WireError(f"meta is not JSON: {error}") from None
-    if not isinstance(meta, dict):
-        raise WireError(f"meta is a JSON {type(meta).__name__}, not an object")
-    return Envelope(Kind(kind), meta, payloads)
+        return Envelope(Kind(kind), read_object(bytes(parts[1])), payloads)
+    except ValueError as error:
+        raise WireError(f"meta is not JSON of ours: {error}") from None
+
+
+def claimed_kind(parts: Sequence[Buffer]) -> Kind | None:
+    """What kind a message that :func:`decode` refused says it is, if it says so. Nothing of it is certain."""
+    code = parts[0][5] if parts and len(parts[0]) == _HEADER.size else -1
+    return Kind(code) if code in Kind._value2member_map_ else None
+
+
+def _check_lengths(kind: Kind, meta: int, announced: int, payloads: Sequence[memoryview]) -> None:
+    """Before the checksum and the JSON are worked on, which takes as long as the message is."""
+    limits = LIMITS[kind]
+    if meta != announced or meta > limits.meta:
+        raise WireError(f"meta has {meta} bytes, its header says {announced} ({kind.name}: at most {limits.meta})")
+    if len(payloads) > len(limits.payloads):
+        raise WireError(f"{kind.name} has {len(payloads)} payload part(s), at most {len(limits.payloads)} belong there")
+    for place, (payload, most) in enumerate(zip(payloads, limits.payloads, strict=False), start=1):
+        if payload.nbytes > most:
+            raise WireError(f"payload {place} of {kind.name} has {payload.nbytes} bytes, at most {most} belong there")
 
 
 def encode_frame(packet: FramePacket) -> list[Buffer]:
-    """A FRAME message: payloads are scoring image, motion map (empty if none) and JPEG view."""
+    """A FRAME message: payloads are scoring image, motion map (empty if none) and JPEG view.
+
+    Raises:
+        WireError: a value is out of its bounds, so that the worker would refuse the frame.
+    """
     image = np.ascontiguousarray(packet.image)
     motion = b"" if packet.motion is None else np.ascontiguousarray(packet.motion)
     meta = {
@@ -127,6 +183,10 @@ def encode_frame(packet: FramePacket) -> list[Buffer]:
         "motion": None if packet.motion is None else list(packet.motion.shape),
         "drops": dict(packet.drops),
     }
+    try:
+        _described(meta)
+    except (ValueError, OverflowError, OSError) as error:
+        raise WireError(f"frame {packet.seq} of camera {packet.camera!r} cannot be sent: {error}") from None
     return encode(Kind.FRAME, meta, [_bytes_of(image), _bytes_of(motion), packet.view])
 
 
@@ -140,58 +200,84 @@ def decode_frame(envelope: Envelope) -> FramePacket:
     if envelope.kind is not Kind.FRAME or len(payloads) != 3:
         raise WireError(f"expected a FRAME with 3 payloads, got {envelope.kind.name} with {len(payloads)}")
     try:
-        width, height = (int(v) for v in meta["source_size"])
-        motion_shape = meta["motion"]
         return FramePacket(
-            camera=str(meta["camera"]),
-            seq=int(meta["seq"]),
-            frame_time=_date(meta["frame_time"]),
-            media_time=_finite(meta["media_time"]),
-            captured_mono=_finite(meta["captured_mono"]),
-            segment=str(meta["segment"]),
-            source_size=(width, height),
+            **_described(meta),
             image=_array(payloads[0], meta["image"], np.dtype(np.uint8), channels=3),
-            motion=None if motion_shape is None else _array(payloads[1], motion_shape, np.dtype(np.float16)),
+            motion=_motion(payloads[1], meta["motion"]),
             view=bytes(payloads[2]),
-            drops={str(k): int(v) for k, v in meta["drops"].items()},
         )
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
+    except (KeyError, ValueError, OverflowError, OSError) as error:
         raise WireError(f"FRAME is not well formed: {type(error).__name__}: {error}") from None
 
 
+def _described(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What FRAME's meta says of the frame, but for its arrays, checked."""
+    return {
+        "camera": text(meta, "camera", most=MAX_CAMERA),
+        "seq": whole(meta, "seq"),
+        "frame_time": _date(meta, "frame_time"),
+        "media_time": number(meta, "media_time"),
+        "captured_mono": number(meta, "captured_mono"),
+        "segment": text(meta, "segment", most=MAX_SEGMENT),
+        "source_size": _frame_size(meta["source_size"]),
+        "drops": decode_drops(meta["drops"]),
+    }
+
+
+def decode_drops(value: object) -> dict[str, int]:
+    """Frames lost so far, by ``stage.reason``. Raises ValueError where it is no such table."""
+    drops = as_object(value, "drops")
+    if len(drops) > MAX_DROPS:
+        raise ValueError(f"drops has {len(drops)} entries; at most {MAX_DROPS} belong there")
+    return {text({"reason": key}, "reason", most=64): as_whole(count, "drops") for key, count in drops.items()}
+
+
 def encode_alert(alert: Alert, evidence: Evidence) -> list[Buffer]:
-    """An ALERT message: payloads are mask PNG and snapshot JPEG."""
-    return encode(Kind.ALERT, alert.to_json(), [evidence.mask_png, evidence.snapshot_jpeg])
+    """An ALERT message: payloads are mask PNG, snapshot JPEG and, where there is one, the clip's MP4."""
+    clip = [evidence.clip_mp4] if evidence.clip_mp4 else []
+    return encode(Kind.ALERT, alert.to_json(), [evidence.mask_png, evidence.snapshot_jpeg, *clip])
 
 
 def decode_alert(envelope: Envelope) -> tuple[Alert, Evidence]:
     """Inverse of :func:`encode_alert`. Raises WireError where it is not well formed."""
-    if envelope.kind is not Kind.ALERT or len(envelope.payloads) != 2:
-        raise WireError(f"expected an ALERT with 2 payloads, got {envelope.kind.name} with {len(envelope.payloads)}")
+    if envelope.kind is not Kind.ALERT or len(envelope.payloads) not in (2, 3):
+        count = len(envelope.payloads)
+        raise WireError(f"expected an ALERT with 2 or 3 payloads, got {envelope.kind.name} with {count}")
     try:
         alert = Alert.from_json(envelope.meta)
     except ValueError as error:
         raise WireError(str(error)) from None
-    return alert, Evidence(bytes(envelope.payloads[0]), bytes(envelope.payloads[1]))
+    return alert, Evidence(*(bytes(payload) for payload in envelope.payloads))
 
 
-def _finite(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{number} where a finite number belongs")
-    return number
+def _date(meta: Mapping[str, Any], name: str) -> float:
+    seconds = number(meta, name)
+    iso_time(seconds)  # raises for what is no date (the year 10,000), before somebody deep in the worker does
+    return seconds
 
 
-def _date(value: Any) -> float:
-    number = float(value)
-    iso_time(number)  # raises for what is no date (NaN, the year 10,000), before somebody deep in the worker does
-    return number
+def _frame_size(value: object) -> tuple[int, int]:
+    width, height = (
+        as_whole(side, "source_size", least=1, most=MAX_FRAME_SIDE)
+        for side in as_list(value, "source_size", least=2, most=2)
+    )
+    if width * height > MAX_FRAME_PIXELS:  # masks and decoded views are made of this size
+        raise ValueError(f"source_size is {width} x {height}; at most {MAX_FRAME_PIXELS} pixels belong there")
+    return width, height
 
 
-def _crc(meta: Buffer, payloads: Sequence[Buffer]) -> int:
-    crc = zlib.crc32(meta)
-    for payload in payloads:
-        crc = zlib.crc32(payload, crc)
+def _motion(data: memoryview, shape: object) -> NDArray[np.float16] | None:
+    if shape is None:
+        if len(data):
+            raise ValueError(f"motion is null, and its payload has {len(data)} bytes")
+        return None
+    return _array(data, shape, np.dtype("<f2"))
+
+
+def _crc(head: Buffer, parts: Sequence[Buffer]) -> int:
+    crc = zlib.crc32(memoryview(head)[:_CHECKED])
+    for part in parts:
+        crc = zlib.crc32(part, zlib.crc32(memoryview(part).nbytes.to_bytes(4), crc))
     return crc
 
 
@@ -199,14 +285,12 @@ def _bytes_of(array: NDArray[Any] | bytes) -> Buffer:
     return array if isinstance(array, bytes) else array.data.cast("B")
 
 
-def _array(data: memoryview, shape: Sequence[int], dtype: np.dtype[Any], channels: int | None = None) -> NDArray[Any]:
-    sides = tuple(int(v) for v in shape)
+def _array(data: memoryview, shape: object, dtype: np.dtype[Any], channels: int | None = None) -> NDArray[Any]:
+    belongs = "(h, w)" if channels is None else f"(h, w, {channels})"
+    sides = [as_whole(side, "shape", least=1, most=MAX_IMAGE_SIDE) for side in as_list(shape, "shape", most=3)]
     if len(sides) != (2 if channels is None else 3) or (channels is not None and sides[2] != channels):
-        raise WireError(
-            f"array of shape {sides} where {'(h, w)' if channels is None else f'(h, w, {channels})'} belongs"
-        )
-    if not all(0 < side <= MAX_IMAGE_SIDE for side in sides[:2]):
-        raise WireError(f"array of shape {sides}: sides must be 1..{MAX_IMAGE_SIDE}")
-    if len(data) != int(np.prod(sides)) * dtype.itemsize:
-        raise WireError(f"array of shape {sides} needs {int(np.prod(sides)) * dtype.itemsize} bytes, got {len(data)}")
+        raise ValueError(f"array of shape {tuple(sides)} where {belongs} belongs")
+    needed = math.prod(sides) * dtype.itemsize
+    if data.nbytes != needed:
+        raise ValueError(f"array of shape {tuple(sides)} needs {needed} bytes, got {data.nbytes}")
     return np.frombuffer(data, dtype=dtype).reshape(sides)
