@@ -1,10 +1,11 @@
 """The feed: hands committed alerts to any number of subscribers, each from its own place, over one ROUTER socket.
 
-It runs as a process of its own that only reads the outbox, so that it outlives the worker, and a slow subscriber can
+It runs as a process of its own that commits nothing, so that it outlives the worker, and a slow subscriber can
 hold up neither the scoring nor another subscriber. Messages (metas as JSON, see ``wire``)::
 
     subscriber                                   feed
-    SUBSCRIBE {name: str|null, since: int|null}  ALERT ...       in order, at most WINDOW unacknowledged
+    SUBSCRIBE {name: str|null, since: int|null,  ALERT ...       in order, at most WINDOW unacknowledged
+               events: bool}                     EVENT ...       camera states, where asked for; not acknowledged
     ACK       {seq}      cumulative              GAP {first, last}         removed by retention, gone for good
     BEAT      {}         every BEAT_S            CAUGHT_UP {seq}           everything committed at SUBSCRIBE was sent
     STATUS    {}         no SUBSCRIBE needed     STATUS {...}, BEAT {}
@@ -26,9 +27,16 @@ from typing import Any, Self, TypeGuard
 
 import zmq
 
-from stream.endpoints import SecureSocket, bind, claim, parse_endpoint
-from stream.errors import WireError
+from stream.curve import CurveServer, Peer
+from stream.endpoints import parse_endpoint
+from stream.errors import OutboxError, WireError
+from stream.guard import Limits
+from stream.messages import StateEvent
 from stream.outbox import OutboxReader
+from stream.places import Places
+from stream.retention import Retention
+from stream.seldom import Seldom
+from stream.server_socket import ServerSocket
 from stream.wire import Buffer, Envelope, Kind, decode, encode, encode_alert
 
 WINDOW = 32
@@ -48,6 +56,12 @@ POLL_S = 0.05
 MAX_SUBSCRIBERS = 64
 """Times WINDOW pictures: what the feed may hold in socket buffers altogether."""
 
+LIMITS = Limits(held=4 << 20, held_in_all=64 << 20)
+"""Bytes that subscribers' connections may hold in memory; the feed's own messages to them do not count."""
+
+MAX_PER_KEY = 8
+"""Subscriptions under one issued key, so that its holder cannot take all the room."""
+
 _MAX_REQUEST_BYTES = 4096  # requests are some dozen bytes; MAXMSGSIZE holds per part
 _REQUESTS_PER_ROUND = 256  # so that a flood of requests cannot keep alerts from being sent
 _BURST = 8  # alerts to one subscriber before the next one's turn
@@ -63,12 +77,14 @@ class _Subscriber:
     """The state of one connection."""
 
     name: str | None
+    peer: Peer  # whose key it subscribed under
     cursor: int  # everything up to here was sent, or reported as a gap
     target: int  # last number committed when it subscribed
     heard: float  # clock when its last message came
     caught_up: bool = False
     sent: int = 0  # alerts, counted over the connection
-    acked: int | None = None  # highest acknowledged number not yet noted in the outbox
+    states: deque[StateEvent] | None = None  # what every camera was doing when it subscribed; None = wants no events
+    event_cursor: int = 0  # every later camera event is yet to be sent
     unacked: deque[int] = field(default_factory=deque)  # numbers in flight, ascending
 
 
@@ -79,7 +95,8 @@ class FeedServer:
         endpoint: ``ipc://`` or ``tcp://`` address, claimed and bound at once.
         outbox: this object only reads, but notes acknowledgements of named subscribers; the caller closes it.
         status: what STATUS answers; the feed adds its own state under ``feed``.
-        secure: sets the CURVE keys before binding.
+        retention: gets its turn in every round; None where another process does that, or nobody.
+        secure: whose key may subscribe under which name; None where the endpoint itself is the guard.
         clock: monotonic seconds.
 
     Raises:
@@ -93,34 +110,30 @@ class FeedServer:
         outbox: OutboxReader,
         status: Callable[[], Mapping[str, Any]],
         *,
-        secure: SecureSocket | None = None,
+        retention: Retention | None = None,
+        secure: CurveServer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._outbox = outbox
         self._status = status
+        self._retention = retention
         self._clock = clock
         self._subscribers: dict[bytes, _Subscriber] = {}
         self._counts: Counter[str] = Counter()
+        self._complaints = Seldom(_log, clock)
+        self._last_event = 0  # as of this round
+        self._places = Places(outbox, clock=clock)
         self._next_beat = clock() + BEAT_S
-        parsed = parse_endpoint(endpoint)
-        self._claim = claim(parsed)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        try:
-            self._socket = self._context.socket(zmq.ROUTER)
-            self._socket.linger = 0  # what was not delivered is sent again after the next SUBSCRIBE
-            self._socket.sndhwm = _SEND_QUEUE
-            self._socket.setsockopt(zmq.MAXMSGSIZE, _MAX_REQUEST_BYTES)
+        options = {
+            zmq.SNDHWM: _SEND_QUEUE,
+            zmq.MAXMSGSIZE: _MAX_REQUEST_BYTES,
             # Without MANDATORY a message to a peer that left vanishes; without HANDOVER a peer that comes back under
             # a fixed identity, before its dead connection is noticed, is ignored for ever.
-            self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-            self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-            if secure is not None:
-                secure(self._context, self._socket)
-            self.endpoint = bind(self._socket, parsed)
-        except BaseException:
-            self._context.destroy(linger=0)
-            self._claim.close()
-            raise
+            zmq.ROUTER_MANDATORY: 1,
+            zmq.ROUTER_HANDOVER: 1,
+        }
+        self._socket = ServerSocket(parse_endpoint(endpoint), options=options, limits=LIMITS, secure=secure)
+        self.endpoint = self._socket.address
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Serves until ``stop()`` is true; it is asked at least every ``POLL_S``.
@@ -142,10 +155,13 @@ class FeedServer:
             self._next_beat = now + BEAT_S
             for identity in list(self._subscribers):
                 self._send(identity, encode(Kind.BEAT, {}))
-        self._note_places()
+        self._places.note()
+        if self._retention is not None:
+            self._retention.step()
 
     def state(self) -> dict[str, Any]:
-        """What STATUS tells under ``feed``: subscribers with their places, and counts of what went wrong."""
+        """What STATUS tells under ``feed``: subscribers with their places, and what went wrong."""
+        retention = {} if self._retention is None else {"retention": self._retention.state()}
         return {
             "last_seq": self._outbox.last_seq(),
             "subscribers": [
@@ -159,13 +175,15 @@ class FeedServer:
                 for s in self._subscribers.values()
             ],
             "acknowledged": self._outbox.acknowledged(),
-            "counts": dict(self._counts),
+            "counts": dict(self._counts) | ({"not_noted": n} if (n := self._places.failures) else {}),
+            "problem": self._places.problem,
+            **retention,
+            **({"guard": guard} if (guard := self._socket.counts()) else {}),
         }
 
     def close(self) -> None:
         """Gives the endpoint up; what was acknowledged was noted in the round that it came in. May be called twice."""
-        self._context.destroy(linger=0)
-        self._claim.close()
+        self._socket.close()
 
     def __enter__(self) -> Self:
         return self
@@ -177,27 +195,31 @@ class FeedServer:
 
     def _receive(self) -> None:
         for _ in range(_REQUESTS_PER_ROUND):
-            try:
-                identity, *parts = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
+            received = self._socket.receive()
+            if received is None:
                 return
             try:
-                self._answer(identity, decode(parts))
+                self._answer(received.identity, received.peer, decode(received.parts))
             except WireError as error:
                 self._counts["malformed"] += 1
-                _log.warning("request that is not well formed: %s", error)
+                self._complaints.warn(f"request that is not well formed: {error}")
 
-    def _answer(self, identity: bytes, request: Envelope) -> None:
+    def _answer(self, identity: bytes, sender: Peer, request: Envelope) -> None:
+        if not sender.known:
+            self._forget(identity)
+            self._refuse(identity, "this key was revoked")
+            return
         if request.kind is Kind.STATUS:
             self._send(identity, self._status_answer())
             return
         if request.kind is Kind.SUBSCRIBE:
-            self._subscribe(identity, request.meta)
+            self._subscribe(identity, sender, request.meta)
             return
         if request.kind not in (Kind.ACK, Kind.BEAT):
             raise WireError(f"a feed takes no {request.kind.name}")
         subscriber = self._subscribers.get(identity)
-        if subscriber is None:
+        # Whoever takes the identity of another connection may not speak for it: its acknowledgements would lose alerts.
+        if subscriber is None or subscriber.peer.key != sender.key:
             reason = f"not subscribed (any more): the feed was restarted, or heard nothing for {FORGET_S:.0f} s"
             self._refuse(identity, reason, again=True)
             return
@@ -205,11 +227,15 @@ class FeedServer:
         if request.kind is Kind.ACK:
             self._acknowledge(subscriber, request.meta)
 
-    def _subscribe(self, identity: bytes, meta: Mapping[str, Any]) -> None:
+    def _subscribe(self, identity: bytes, sender: Peer, meta: Mapping[str, Any]) -> None:
         try:
             name, since = check_subscription(meta.get("name"), meta.get("since"))
+            events = check_events(meta.get("events", False))
         except ValueError as error:
             self._refuse(identity, str(error))
+            return
+        if name is not None and not sender.may_be(name):
+            self._refuse(identity, f"this key may not subscribe as {name!r}: give the name it was issued for, or none")
             return
         last = self._outbox.last_seq()
         if since is not None and since > last:
@@ -219,18 +245,34 @@ class FeedServer:
         if identity not in self._subscribers and len(self._subscribers) >= MAX_SUBSCRIBERS:
             self._refuse(identity, f"{MAX_SUBSCRIBERS} subscribers are connected already")
             return
-        if name is not None:
-            self._take_over(identity, name)
-            self._outbox.acknowledge(name, 0)  # registers it; a place never moves back
-        start = since if since is not None else last if name is None else self._outbox.acknowledged()[name]
-        self._subscribers[identity] = _Subscriber(name, cursor=start, target=last, heard=self._clock())
+        if not sender.any_name and sum(s.peer == sender for s in self._subscribers.values()) >= MAX_PER_KEY:
+            self._refuse(identity, f"this key has {MAX_PER_KEY} subscriptions already")
+            return
+        place = 0 if name is None else self._register(identity, name)
+        if place is None:
+            return
+        start = since if since is not None else last if name is None else place
+        self._subscribers[identity] = subscriber = _Subscriber(
+            name, sender, cursor=start, target=last, heard=self._clock()
+        )
+        if events:
+            subscriber.event_cursor = self._outbox.last_event()
+            subscriber.states = deque(self._outbox.camera_states())
         self._counts["subscribed"] += 1
         _log.info("subscriber %s from %d on", name or "(no name)", start)
+
+    def _register(self, identity: bytes, name: str) -> int | None:
+        """The place of a name, which from now on holds up retention; None where it was refused."""
+        self._take_over(identity, name)
+        try:
+            return self._places.register(name)
+        except OutboxError as error:
+            self._refuse(identity, f"the name {name!r} cannot be registered now: {error}", again=True)
+            return None
 
     def _take_over(self, identity: bytes, name: str) -> None:
         """One name, one connection: two would move each other's place, and alerts would be lost."""
         for other in [i for i, s in self._subscribers.items() if s.name == name and i != identity]:
-            self._note_places()
             self._refuse(other, f"another subscriber took over the name {name!r}: give each subscriber its own name")
             self._subscribers.pop(other, None)
 
@@ -241,7 +283,7 @@ class FeedServer:
         while subscriber.unacked and subscriber.unacked[0] <= seq:
             subscriber.unacked.popleft()
         if subscriber.name is not None:
-            subscriber.acked = max(seq, subscriber.acked or 0)
+            self._places.acknowledge(subscriber.name, seq)
 
     def _status_answer(self) -> list[Buffer]:
         try:
@@ -258,11 +300,18 @@ class FeedServer:
         return any(s.cursor < last and len(s.unacked) < WINDOW for s in self._subscribers.values())
 
     def _serve(self) -> None:
-        last = self._outbox.last_seq()
+        last, self._last_event = self._outbox.last_seq(), self._outbox.last_event()
         for identity, subscriber in list(self._subscribers.items()):
+            if not self._socket.knows(subscriber.peer):  # its key was revoked since
+                self._forget(identity)
+                continue
             room = min(WINDOW - len(subscriber.unacked), _BURST)
             if room > 0 and subscriber.cursor < last:
                 self._send_alerts(identity, subscriber, last, room)
+            if identity not in self._subscribers:
+                continue  # it left meanwhile
+            if subscriber.states is not None and not self._send_events(identity, subscriber, subscriber.states):
+                continue
             if not subscriber.caught_up and subscriber.cursor >= subscriber.target:
                 subscriber.caught_up = self._send(identity, encode(Kind.CAUGHT_UP, {"seq": subscriber.target}))
 
@@ -280,6 +329,20 @@ class FeedServer:
         if not alerts:
             self._send_gap(identity, subscriber, last)
 
+    def _send_events(self, identity: bytes, subscriber: _Subscriber, states: deque[StateEvent]) -> bool:
+        """First what every camera is doing, then what changed since. Returns whether the first is through."""
+        for _ in range(min(len(states), _BURST)):
+            if not self._send(identity, encode(Kind.EVENT, states[0].to_json())):
+                return False
+            states.popleft()
+        if states or subscriber.event_cursor >= self._last_event:
+            return not states
+        for event in self._outbox.events_after(subscriber.event_cursor, limit=_BURST):
+            if not self._send(identity, encode(Kind.EVENT, event.to_json())):
+                return False
+            subscriber.event_cursor = event.id
+        return True
+
     def _send_gap(self, identity: bytes, subscriber: _Subscriber, up_to: int) -> bool:
         """Reports the numbers after the cursor up to ``up_to`` as gone, if there are any."""
         if subscriber.cursor >= up_to:
@@ -296,7 +359,7 @@ class FeedServer:
     def _send(self, identity: bytes, parts: list[Buffer]) -> bool:
         """False where the peer is gone, or reads so little that its queue is full; then it is forgotten."""
         try:
-            self._socket.send_multipart([identity, *parts], zmq.NOBLOCK)
+            self._socket.send(identity, parts)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 raise
@@ -315,18 +378,7 @@ class FeedServer:
     def _forget(self, identity: bytes) -> None:
         subscriber = self._subscribers.pop(identity, None)
         if subscriber is not None:
-            self._note_place(subscriber)
             _log.info("subscriber %s is gone at %d", subscriber.name or "(no name)", subscriber.cursor)
-
-    def _note_places(self) -> None:
-        # Once a round, not once a message: each is a synchronous write, and a lost one only repeats some alerts.
-        for subscriber in self._subscribers.values():
-            self._note_place(subscriber)
-
-    def _note_place(self, subscriber: _Subscriber) -> None:
-        if subscriber.name is not None and subscriber.acked is not None:
-            self._outbox.acknowledge(subscriber.name, subscriber.acked)
-            subscriber.acked = None
 
 
 def check_subscription(name: object, since: object) -> tuple[str | None, int | None]:
@@ -336,6 +388,13 @@ def check_subscription(name: object, since: object) -> tuple[str | None, int | N
     if since is not None and not is_seq(since):
         raise ValueError(f"since {str(since)[:80]!r} must be a sequence number, 0 or more")
     return name, since
+
+
+def check_events(value: object) -> bool:
+    """Whether a SUBSCRIBE asks for camera events. Raises ValueError where it says neither."""
+    if not isinstance(value, bool):
+        raise ValueError(f"events {str(value)[:80]!r} must be true or false")
+    return value
 
 
 def is_seq(value: object) -> TypeGuard[int]:

@@ -5,8 +5,11 @@ A camera that nobody watches says so by name and with the reason; it never looks
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
+import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +20,16 @@ from stream.messages import CameraState, iso_time
 
 STALE_AFTER = 15.0
 """Seconds without a new status after which the worker counts as not answering."""
+
+_BLOCK = 1 << 16
+"""Bytes. The status file is padded with spaces to a multiple of it: a longer status has room in it when the disk has
+none."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+_ATTEMPTS, _ATTEMPT_PAUSE = 3, 0.02  # to read a file that is just written over; s
+
+_log = logging.getLogger(__name__)
 
 _AGES = 500  # frames over which the age quantiles are taken
 
@@ -83,20 +96,28 @@ def process_age(stat: Path = Path("/proc/self/stat"), uptime: Path = Path("/proc
         return None
 
 
-def write_status(path: Path, status: Mapping[str, Any]) -> None:
-    """Replaces the status file in one step."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(json.dumps(status), encoding="utf-8")
-    os.replace(fresh, path)
+def write_status(path: Path, status: Mapping[str, Any]) -> bool:
+    """Replaces the status file in one step; on a full disk it is written into the room that the old one has.
+
+    Returns False where neither works. That is told in the log, and shows by itself: the status grows old.
+    """
+    data = _padded(json.dumps(status).encode(), _BLOCK)
+    try:
+        _replace(path, data)
+    except OSError as error:
+        if error.errno in _FULL and _overwrite(path, data):
+            return True
+        _log.error("the status cannot be told: %s: %s", path, error.strerror)
+        return False
+    return True
 
 
 def read_status(path: Path, *, now: float) -> dict[str, Any]:
     """The last status; says under ``worker.state`` when it is missing or old. Never raises for a missing worker."""
-    try:
-        status: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        age = now - float(status["written"])
-    except (OSError, ValueError, KeyError, TypeError):
+    status = _read(path)
+    if status is None:
         return {"worker": {"state": "NOT_RUNNING", "reason": "no status was ever written"}, "cameras": {}}
+    age = now - float(status["written"])
     if status["worker"]["state"] != "STOPPED" and age > STALE_AFTER:
         status["worker"] = {
             **status["worker"],
@@ -104,6 +125,44 @@ def read_status(path: Path, *, now: float) -> dict[str, Any]:
             "reason": f"its last status is {age:.0f} s old",
         }
     return status
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    for attempt in range(_ATTEMPTS):
+        try:
+            status: dict[str, Any] = json.loads(path.read_bytes())
+            float(status["written"]), status["worker"]["state"]
+            return status
+        except OSError:
+            return None
+        except (ValueError, KeyError, TypeError):  # it may just be written: see _overwrite
+            if attempt + 1 < _ATTEMPTS:
+                time.sleep(_ATTEMPT_PAUSE)
+    return None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    fresh = path.with_name(path.name + ".new")
+    try:
+        fresh.write_bytes(data)
+        os.replace(fresh, path)
+    except OSError:
+        fresh.unlink(missing_ok=True)  # half of it would take the last room there is
+        raise
+
+
+def _overwrite(path: Path, data: bytes) -> bool:
+    """Writes over the old file without making it longer or shorter; False where it does not fit."""
+    try:
+        with path.open("r+b", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            return len(data) <= size and os.pwrite(file.fileno(), data.ljust(size), 0) == size
+    except OSError:
+        return False
+
+
+def _padded(data: bytes, block: int) -> bytes:
+    return data + b" " * (-len(data) % block)
 
 
 def _quantile(ordered: list[float], q: float) -> float | None:

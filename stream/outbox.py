@@ -1,53 +1,54 @@
-"""The durable store of alerts, and the one place where they get their sequence numbers.
+"""The durable store of alerts and camera events, and the one place where alerts get their sequence numbers.
 
 An alert is real once :meth:`Outbox.commit` returned: its pictures are on disk before its row is, so no row ever points
-at a picture that was not written. The worker holds the :class:`Outbox`; the feed, in its own process, an
-:class:`OutboxReader` of the same file. Each object is used by one thread at a time.
+at a picture that was not written. The worker commits through an :class:`Outbox`; the feed, in its own process, removes
+through another one what retention no longer keeps; everybody else has an :class:`OutboxReader` of the same file. Each
+object is used by one thread at a time.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import hashlib
 import json
 import logging
-import os
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
-from urllib.parse import quote
+from typing import Any, Self
 
-from stream.errors import OutboxError
-from stream.messages import Alert, Evidence, Phase, iso_time
-from stream.wire import MAX_META_BYTES, MAX_PART_BYTES
+from stream.durable import write_durably
+from stream.errors import AlertRefused, OutboxError
+from stream.evidence import PICTURES, inside, name_pictures, named_in, owner_of, pictures_of, size_of
+from stream.messages import Alert, CameraState, Evidence, Phase, StateEvent
+from stream.outbox_schema import BUSY_S, guard, prepare, transaction
+from stream.wire import MAX_META_BYTES
 
-SCHEMA_VERSION = 1
-"""Kept in ``PRAGMA user_version``; grows when an older program could not work with the file."""
-
-_BUSY_S = 5.0  # the other process commits in milliseconds; a lock held this long is a fault
 _META_RESERVE = 64  # bytes of an alert's JSON that its sequence number may still add
-_MAX_NAME = 100  # of the 255 bytes that file systems allow; the rest is for suffixes
 
-_SCHEMA: Final = (
-    # AUTOINCREMENT: a number is never given twice, not even after the newest rows were removed.
-    """CREATE TABLE alerts (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT,
-        alert_id TEXT NOT NULL,
-        phase TEXT NOT NULL,
-        frame_seq INTEGER NOT NULL,
-        frame_time REAL NOT NULL,
-        document TEXT NOT NULL,
-        UNIQUE (alert_id, phase, frame_seq)
-    )""",
-    "CREATE TABLE subscribers (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
-)
+_MOST_REASON = 2000  # characters of a camera event's reason that are kept
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What retention needs to know of one stored alert message."""
+
+    seq: int
+    bytes: int  # of its pictures
+    committed_at: float  # Unix seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the outbox holds altogether."""
+
+    alerts: int  # messages
+    bytes: int  # of their pictures
+    oldest: float | None  # Unix seconds at which the oldest was committed; None = there is none
 
 
 class OutboxReader:
@@ -68,10 +69,10 @@ class OutboxReader:
         with self._guard("opened"):
             path.parent.mkdir(parents=True, exist_ok=True)
             # One thread may build the object and another use it; this module never shares it between two at once.
-            self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             with self._guard("opened"):
-                self._prepare()
+                prepare(self._db, path, evidence)
         except BaseException:
             self._db.close()
             raise
@@ -86,17 +87,16 @@ class OutboxReader:
 
     def evidence_of(self, alert: Alert) -> Evidence:
         """The pictures of a committed alert. A picture that cannot be read is empty, and the loss is logged."""
-        return Evidence(mask_png=self._picture(alert, alert.mask), snapshot_jpeg=self._picture(alert, alert.snapshot))
+        return Evidence(**{data: self._picture(alert, getattr(alert, name)) for name, data, _ in PICTURES})
 
     def deliverable(self, alert: Alert) -> tuple[Alert, Evidence]:
-        """The alert with its pictures; ``mask`` or ``snapshot`` becomes None where the picture is lost.
+        """The alert with its pictures; ``mask``, ``snapshot`` or ``clip`` becomes None where that picture is lost.
 
         A lost picture must not hold up the alerts behind it, and must not look as if it were there.
         """
         found = self.evidence_of(alert)
-        mask = alert.mask if found.mask_png else None
-        snapshot = alert.snapshot if found.snapshot_jpeg else None
-        return replace(alert, mask=mask, snapshot=snapshot), found
+        lost: dict[str, Any] = {name: None for name, data, _ in PICTURES if not getattr(found, data)}
+        return replace(alert, **lost), found
 
     def first_seq(self) -> int:
         """Lowest number still kept; ``last_seq() + 1`` where none is."""
@@ -106,9 +106,7 @@ class OutboxReader:
 
     def last_seq(self) -> int:
         """Highest number ever given, kept or not; 0 before the first. Cheap enough to be asked 20 times a second."""
-        with self._guard("read"):
-            row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'alerts'").fetchone()
-        return 0 if row is None else int(row[0])
+        return self._last_of("alerts")
 
     def acknowledge(self, subscriber: str, seq: int) -> None:
         """Notes that ``subscriber`` has everything up to ``seq``. A place never moves back."""
@@ -124,6 +122,56 @@ class OutboxReader:
         with self._guard("read"):
             return {str(name): int(seq) for name, seq in self._db.execute("SELECT name, seq FROM subscribers")}
 
+    def forget(self, subscriber: str) -> bool:
+        """Drops a subscriber's place, so that nothing is kept for it any more. False where there is none."""
+        with self._guard("written"):
+            return self._db.execute("DELETE FROM subscribers WHERE name = ?", (subscriber,)).rowcount > 0
+
+    def last_event(self) -> int:
+        """Highest number ever given to a camera event; 0 before the first. As cheap as :meth:`last_seq`."""
+        return self._last_of("events")
+
+    def events_after(self, event_id: int, *, limit: int) -> list[StateEvent]:
+        """The camera events that follow ``event_id``, in order, at most ``limit``."""
+        query = "SELECT id, camera, state, reason, at_time FROM events WHERE id > ? ORDER BY id LIMIT ?"
+        with self._guard("read"):
+            return self._events(self._db.execute(query, (event_id, limit)))
+
+    def camera_states(self) -> list[StateEvent]:
+        """The latest event of every camera, oldest first."""
+        query = "SELECT max(id), camera, state, reason, at_time FROM events GROUP BY camera ORDER BY 1"
+        with self._guard("read"):
+            return self._events(self._db.execute(query))
+
+    def usage(self) -> Usage:
+        """What the outbox holds altogether."""
+        with self._guard("read"):
+            row = self._db.execute(
+                "SELECT count(*), coalesce(sum(bytes), 0), min(committed_at) FROM alerts INDEXED BY alerts_kept"
+            ).fetchone()
+        return Usage(*row)
+
+    def kept_after(self, seq: int, *, limit: int) -> list[Kept]:
+        """Size and age of the alerts that follow ``seq``, in order, at most ``limit``."""
+        query = "SELECT seq, bytes, committed_at FROM alerts INDEXED BY alerts_kept WHERE seq > ? ORDER BY seq LIMIT ?"
+        with self._guard("read"):
+            return [Kept(*row) for row in self._db.execute(query, (seq, limit))]
+
+    def claims(self, name: str) -> bool:
+        """Whether a stored alert has this file among its pictures; also True where the name does not tell whose it is.
+
+        Args:
+            name: relative to the evidence folder.
+        """
+        owner = owner_of(name)
+        if owner is None:
+            return True
+        with self._guard("read"):
+            row = self._db.execute(
+                "SELECT document FROM alerts WHERE alert_id = ? AND phase = ? AND frame_seq = ?", owner
+            ).fetchone()
+        return row is not None and name in named_in(row[0])
+
     def close(self) -> None:
         """Releases the file. May be called twice."""
         self._db.close()
@@ -134,25 +182,19 @@ class OutboxReader:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _prepare(self) -> None:
-        (mode,) = self._db.execute("PRAGMA journal_mode = WAL").fetchone()
-        if mode != "wal":
-            raise OutboxError(f"{self.path}: no write-ahead log on this file system: keep it on a local disk")
-        # NORMAL may lose the last commits on a power cut, and a commit that returned is a promise.
-        self._db.execute("PRAGMA synchronous = FULL")
-        with self._transaction():  # two processes may open a new file at the same time
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if version > SCHEMA_VERSION:
-                raise OutboxError(
-                    f"{self.path}: made by a newer version (schema {version}, this one reads {SCHEMA_VERSION}): "
-                    "upgrade spade-stream, or name another outbox file"
-                )
-            if version == 0 and tables:
-                raise OutboxError(f"{self.path}: a SQLite file, but not an outbox: name another file")
-            if version == 0:
-                for statement in _SCHEMA:
-                    self._db.execute(statement)
+    def _last_of(self, table: str) -> int:
+        with self._guard("read"):
+            row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def _events(self, rows: Iterable[Any]) -> list[StateEvent]:
+        try:
+            return [
+                StateEvent(camera, CameraState(state), reason, at_time, id=number)
+                for number, camera, state, reason, at_time in rows
+            ]
+        except ValueError as error:
+            raise OutboxError(f"{self.path}: a camera event is damaged: {error}") from error
 
     def _alert(self, seq: int, document: str) -> Alert:
         try:
@@ -165,62 +207,63 @@ class OutboxReader:
     def _picture(self, alert: Alert, name: str | None) -> bytes:
         if name is None:
             return b""
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise OutboxError(f"alert {alert.seq}: picture {name!r} lies outside the evidence folder {self.evidence}")
+        file = inside(self.evidence, alert, name)
         try:
-            return (self.evidence / name).read_bytes()
+            return file.read_bytes()
         except OSError as error:
-            _log.warning("alert %d: picture %s is lost: %s", alert.seq, self.evidence / name, error.strerror)
+            _log.warning("alert %d: picture %s is lost: %s", alert.seq, file, error.strerror)
             return b""
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-
-    @contextlib.contextmanager
-    def _guard(self, action: str) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError, OverflowError, UnicodeError) as error:
-            where = getattr(error, "filename", None) or self.path
-            raise OutboxError(f"{where}: the outbox cannot be {action}: {error}. {_remedy(error)}") from error
+    def _guard(self, action: str) -> AbstractContextManager[None]:
+        return guard(self.path, action)
 
 
 class Outbox(OutboxReader):
-    """The writing side. One process holds it; a second one would be safe, but its cameras' alerts would interleave."""
+    """The writing side. One process commits; a second one would be safe, but its cameras' alerts would interleave.
+
+    Args:
+        path: as for the reader.
+        evidence: as for the reader.
+        clock: Unix seconds; the time of a commit, by which retention reckons.
+    """
+
+    def __init__(self, path: Path, evidence: Path, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(path, evidence)
+        self._clock = clock
 
     def commit(self, alert: Alert, evidence: Evidence) -> Alert:
         """Stores an alert for good and returns it as every reader will see it: numbered, its pictures named.
 
-        ``seq``, ``mask`` and ``snapshot`` of the argument are ignored; an empty picture gets no name. Committing the
-        same (alert_id, phase, frame_seq) again returns what is stored, unchanged.
+        ``seq``, ``mask``, ``snapshot`` and ``clip`` of the argument are ignored; an empty picture gets no name.
+        Committing the same (alert_id, phase, frame_seq) again returns what is stored, unchanged.
 
         Raises:
+            AlertRefused: nothing was stored, and never will be: the alert itself is at fault.
             OutboxError: nothing was stored, or it cannot be known: commit again.
         """
         stored = self._find(alert)
         if stored is not None:
             return stored
-        named = self._name_pictures(alert, evidence)
-        document = self._document(named)
+        named = name_pictures(replace(alert, seq=0), evidence)
+        document = _document(named)
         with self._guard("written"):
-            for name, data in ((named.mask, evidence.mask_png), (named.snapshot, evidence.snapshot_jpeg)):
-                if name is not None:
-                    write_durably(self.evidence / name, data)
-            with self._transaction():
-                seq = self._db.execute(
-                    "INSERT INTO alerts (alert_id, phase, frame_seq, frame_time, document) VALUES (?, ?, ?, ?, ?)",
-                    (alert.alert_id, str(alert.phase), alert.frame_seq, alert.frame_time, document),
-                ).lastrowid
-        assert seq is not None
-        return self._alert(seq, document)
+            for name, data in pictures_of(named, evidence):
+                write_durably(self.evidence / name, data)
+        return self._insert(named, document, size_of(evidence))
+
+    def record_event(self, event: StateEvent) -> int:
+        """Stores that a camera changed its state; returns the event's number.
+
+        Raises:
+            OutboxError: it was not stored, or it cannot be known.
+        """
+        values = (event.camera, str(event.state), event.reason[:_MOST_REASON], event.at_time)
+        with self._guard("written"):
+            number = self._db.execute(
+                "INSERT INTO events (camera, state, reason, at_time) VALUES (?, ?, ?, ?)", values
+            ).lastrowid
+        assert number is not None
+        return number
 
     def end_open_alerts(self) -> list[Alert]:
         """Ends what a writer that was killed left open, and returns the closing messages.
@@ -239,23 +282,42 @@ class Outbox(OutboxReader):
             for alert in last
         ]
 
-    def prune(self, before: float) -> int:
-        """Retention: removes the oldest alerts up to the first whose frame is not older than ``before`` (Unix seconds).
+    def remove_through(self, seq: int) -> int:
+        """Removes all alerts up to ``seq`` with their pictures. Returns how many went.
 
-        Only a beginning is ever removed, so what is kept has no holes. Returns how many rows went. A subscriber that
-        had not had them yet is told by the feed.
+        Only a beginning can be removed, so what is kept has no holes; a subscriber that had not had them yet is told
+        by the feed. What a crash leaves of their pictures belongs to nobody: see :meth:`claims`.
         """
-        with self._guard("written"), self._transaction():
-            (keep,) = self._db.execute("SELECT min(seq) FROM alerts WHERE frame_time >= ?", (before,)).fetchone()
-            bound = keep if keep is not None else self.last_seq() + 1
-            rows = self._db.execute("SELECT seq, document FROM alerts WHERE seq < ?", (bound,)).fetchall()
-            self._db.execute("DELETE FROM alerts WHERE seq < ?", (bound,))
+        with self._guard("written"), transaction(self._db):
+            documents = self._db.execute("SELECT document FROM alerts WHERE seq <= ?", (seq,)).fetchall()
+            self._db.execute("DELETE FROM alerts WHERE seq <= ?", (seq,))
         with self._guard("written"):  # after the rows: a crash in between leaves a picture too many, not one too few
-            for alert in (self._alert(*row) for row in rows):
-                for name in (alert.mask, alert.snapshot):
-                    if name is not None:
-                        (self.evidence / name).unlink(missing_ok=True)
-        return len(rows)
+            for (document,) in documents:
+                for name in named_in(document):
+                    (self.evidence / name).unlink(missing_ok=True)
+        return len(documents)
+
+    def remove_events(self, before: float, *, most: int) -> int:
+        """Removes camera events from before that time (Unix seconds), the oldest ``most`` of them at a time; never the
+        latest of a camera. Returns how many went.
+        """
+        with self._guard("written"):
+            return self._db.execute(
+                "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE at_time < ?"
+                " AND id NOT IN (SELECT max(id) FROM events GROUP BY camera) ORDER BY id LIMIT ?)",
+                (before, most),
+            ).rowcount
+
+    def _insert(self, named: Alert, document: str, size: int) -> Alert:
+        values = (named.alert_id, str(named.phase), named.frame_seq, named.frame_time, document, size, self._clock())
+        with self._guard("written"), transaction(self._db):
+            seq = self._db.execute(
+                "INSERT INTO alerts (alert_id, phase, frame_seq, frame_time, document, bytes, committed_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                values,
+            ).lastrowid
+        assert seq is not None
+        return self._alert(seq, document)
 
     def _find(self, alert: Alert) -> Alert | None:
         with self._guard("read"):
@@ -265,88 +327,16 @@ class Outbox(OutboxReader):
             ).fetchone()
         return None if row is None else self._alert(*row)
 
-    def _name_pictures(self, alert: Alert, evidence: Evidence) -> Alert:
-        for what, data in (("mask", evidence.mask_png), ("snapshot", evidence.snapshot_jpeg)):
-            if len(data) > MAX_PART_BYTES:
-                raise OutboxError(
-                    f"alert {alert.alert_id}: its {what} has {len(data)} bytes, the feed carries {MAX_PART_BYTES}: "
-                    "make smaller pictures"
-                )
-        # Named after what identifies the message: committing again after a crash overwrites, and leaves no orphan.
-        try:
-            folder = f"{iso_time(alert.frame_time)[:10]}/{safe_name(alert.camera)}"
-            stem = f"{folder}/{safe_name(alert.alert_id)}-{alert.phase}-{alert.frame_seq}"
-        except (ValueError, OverflowError, OSError) as error:
-            raise OutboxError(
-                f"alert {alert.alert_id!r} of {alert.camera!r} at {alert.frame_time!r} cannot name a file: {error}"
-            ) from error
-        return replace(
-            alert,
-            seq=0,
-            mask=f"{stem}.mask.png" if evidence.mask_png else None,
-            snapshot=f"{stem}.jpg" if evidence.snapshot_jpeg else None,
-        )
 
-    def _document(self, alert: Alert) -> str:
-        try:
-            document = json.dumps(alert.to_json(), separators=(",", ":"), allow_nan=False)
-        except (ValueError, TypeError, OverflowError, OSError) as error:
-            raise OutboxError(f"alert {alert.alert_id}: a value cannot be published: {error}") from error
-        if len(document) + _META_RESERVE > MAX_META_BYTES:
-            raise OutboxError(
-                f"alert {alert.alert_id}: its JSON has {len(document)} bytes, the feed carries {MAX_META_BYTES}: "
-                f"simplify its {len(alert.regions)} regions"
-            )
-        return document
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Writes a file so that after a crash it is there whole or not at all; folders on the way are made.
-
-    Raises:
-        OSError: it is not there, or an older one of that name still is.
-    """
-    _make_folder(path.parent)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    _sync_folder(path.parent)
-
-
-def safe_name(text: str) -> str:
-    """A file name for any text; different texts get different names."""
-    name = quote(text, safe="").replace(".", "%2E", 1) if text.startswith(".") else quote(text, safe="")
-    if len(name) > _MAX_NAME:
-        # "=" never comes out of quote(), so no short text can have this name.
-        return f"{name[: _MAX_NAME - 33]}={hashlib.sha256(text.encode()).hexdigest()[:32]}"
-    return name or "="
-
-
-def _make_folder(folder: Path) -> None:
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _document(alert: Alert) -> str:
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _remedy(error: Exception) -> str:
-    text = str(error)
-    if getattr(error, "errno", None) == errno.ENOSPC or "full" in text:
-        return "Free some disk space"
-    if "locked" in text:
-        return f"Another process has held it for {_BUSY_S:.0f} s: stop that one"
-    if "malformed" in text or "not a database" in text or "corrupt" in text:
-        return "The file is damaged: restore it from a copy, or move it away to begin a new one"
-    return "Check that the folder exists, that this user may write to it and that the disk works"
+        document = json.dumps(alert.to_json(), separators=(",", ":"), allow_nan=False)
+        Alert.from_json(json.loads(document))  # what could not be read again would stop whoever reads it
+    except (ValueError, TypeError, OverflowError, OSError) as error:
+        raise AlertRefused(f"alert {alert.alert_id}: a value cannot be published: {error}") from error
+    if len(document) + _META_RESERVE > MAX_META_BYTES:
+        raise AlertRefused(
+            f"alert {alert.alert_id}: its JSON has {len(document)} bytes, the feed carries {MAX_META_BYTES}: "
+            f"simplify its {len(alert.regions)} regions"
+        )
+    return document

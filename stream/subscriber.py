@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +25,7 @@ import zmq
 from stream.endpoints import SecureSocket, parse_endpoint
 from stream.errors import LinkLost, UsageError, WireError
 from stream.feed import BEAT_S, WINDOW, check_subscription, is_seq
-from stream.messages import Alert, Evidence
+from stream.messages import Alert, Evidence, StateEvent
 from stream.wire import MAX_PART_BYTES, Envelope, Kind, decode, decode_alert, encode
 
 SILENT_S = 3 * BEAT_S
@@ -52,6 +53,8 @@ class AlertSubscriber:
         since: the last sequence number already had; 0 for everything kept. None: after what was acknowledged under
             ``name``, or without a name from now on.
         name: who asks, unique; the feed remembers its place.
+        on_event: called by :meth:`poll` with what every camera is doing, again after each new connection, and with
+            every change from then on; None: such events are not asked for.
         secure: sets the CURVE keys of each new socket before it connects.
         clock: monotonic seconds.
 
@@ -65,6 +68,7 @@ class AlertSubscriber:
         *,
         since: int | None = None,
         name: str | None = None,
+        on_event: Callable[[StateEvent], None] | None = None,
         secure: SecureSocket | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,15 +77,17 @@ class AlertSubscriber:
         except ValueError as error:
             raise UsageError(str(error)) from None
         self._endpoint = parse_endpoint(endpoint)
+        self._on_event = on_event
         self._secure = secure
         self._clock = clock
         self._gaps: list[Gap] = []
         self._handed_out: int | None = None
         self._unreadable = 0
+        self._put_off = ""  # the reason with which the feed last did that
         self._connected = self._caught_up = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
-        self._heard = self._next_beat = 0.0
+        self._heard = self._next_beat = self._subscribed = 0.0
 
     @property
     def last_seq(self) -> int | None:
@@ -181,7 +187,9 @@ class AlertSubscriber:
         socket.connect(self._endpoint.url)
         now = self._clock()
         self._heard, self._next_beat = now, now + BEAT_S
-        self._send(Kind.SUBSCRIBE, {"name": self._name, "since": self._last})
+        events = {} if self._on_event is None else {"events": True}
+        self._subscribed = now
+        self._send(Kind.SUBSCRIBE, {"name": self._name, "since": self._last, **events})
         return socket
 
     def _disconnect(self) -> None:
@@ -229,7 +237,9 @@ class AlertSubscriber:
             if meta.get("again") is not True:
                 self._disconnect()
                 raise LinkLost(f"feed {self._endpoint} refuses: {str(meta.get('reason'))[:500]}")
-            self._subscribe()
+            self._refused(str(meta.get("reason"))[:500])
+        elif message.kind is Kind.EVENT and self._on_event is not None:
+            self._on_event(_event(meta))
         elif message.kind is not Kind.BEAT:
             raise WireError(f"a feed sends no {message.kind.name} to a subscriber")
         return None
@@ -243,6 +253,16 @@ class AlertSubscriber:
         self._last = self._handed_out = alert.seq
         self._unreadable = 0
         return alert, evidence
+
+    def _refused(self, reason: str) -> None:
+        """Subscribes again: at once where that is new, else with the answer to the next beat."""
+        if self._clock() - self._subscribed >= BEAT_S:
+            self._subscribe()
+        else:
+            self._connected = False
+            if reason != self._put_off:
+                _log.warning("feed %s takes no subscription yet: %s", self._endpoint, reason)
+            self._put_off = reason
 
     def _gap(self, first: int, last: int) -> None:
         if self._last is not None:
@@ -275,10 +295,14 @@ def request_status(endpoint: str, timeout: float, *, secure: SecureSocket | None
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_PART_BYTES)
         if secure is not None:
             secure(context, socket)
+        # Where the feed does not let this key in, there is nobody to send to.
+        socket.sndtimeo = int(timeout * 1000)
         socket.connect(parsed.url)
-        socket.send_multipart(encode(Kind.STATUS, {}))
+        with suppress(zmq.Again):
+            socket.send_multipart(encode(Kind.STATUS, {}))
         if not socket.poll(int(timeout * 1000)):
-            raise LinkLost(f"feed {parsed} gave no status within {timeout:g} s: check that it runs")
+            checks = "check that it runs, and " + ("asks for no key" if secure is None else "lets this key in")
+            raise LinkLost(f"feed {parsed} gave no status within {timeout:g} s: {checks}")
         answer = decode(socket.recv_multipart())
     if answer.kind is not Kind.STATUS:
         raise LinkLost(f"feed {parsed} refuses: {str(answer.meta.get('reason'))[:500]}")
@@ -290,3 +314,10 @@ def _seq(meta: Any, field: str) -> int:
     if not is_seq(value):
         raise WireError(f"{field} {value!r} is no sequence number")
     return value
+
+
+def _event(meta: Any) -> StateEvent:
+    try:
+        return StateEvent.from_json(meta)
+    except ValueError as error:
+        raise WireError(str(error)) from None

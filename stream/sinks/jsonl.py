@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stream.durable import write_durably
 from stream.errors import SinkError
 from stream.messages import Alert, Evidence
-from stream.outbox import write_durably
 
 _BLOCK = 64 << 10  # bytes read at a time when the last line is looked for; a line is some kilobytes
 
@@ -19,8 +19,8 @@ _BLOCK = 64 << 10  # bytes read at a time when the last line is looked for; a li
 class JsonLinesSink:
     """Appends to ``FOLDER/alerts.jsonl`` and writes ``FOLDER/pictures/``, each alert once, over any restarts.
 
-    ``mask`` and ``snapshot`` in a line are paths relative to the folder, and the files are there before the line is.
-    A line cut short by a crash is removed at opening; the alert comes again.
+    ``mask``, ``snapshot`` and ``clip`` in a line are paths relative to the folder, and the files are there before the
+    line is. A line cut short by a crash is removed at opening; the alert comes again.
 
     Args:
         folder: made if missing. One sink at a time, and one outbox for all time: numbers say what is there already.
@@ -99,16 +99,17 @@ class JsonLinesSink:
         return size, self._read_line(line).seq
 
     def _with_pictures(self, alert: Alert, evidence: Evidence) -> Alert:
-        names: dict[str, str | None] = {"mask": None, "snapshot": None}
+        names: dict[str, str | None] = {"mask": None, "snapshot": None, "clip": None}
         stem = f"pictures/{alert.seq:09d}"
         for field, name, data in (
             ("mask", f"{stem}.mask.png", evidence.mask_png),
             ("snapshot", f"{stem}.jpg", evidence.snapshot_jpeg),
+            ("clip", f"{stem}.mp4", evidence.clip_mp4),
         ):
             if data:
                 write_durably(self.folder / name, data)
                 names[field] = name
-        return replace(alert, mask=names["mask"], snapshot=names["snapshot"])
+        return replace(alert, mask=names["mask"], snapshot=names["snapshot"], clip=names["clip"])
 
     def _expect_same(self, alert: Alert) -> None:
         """A number that is there under another identity means another outbox: skipping it would lose the alert."""

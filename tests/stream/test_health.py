@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_disk import SmallDisk, full_disk
 
 from stream.health import STALE_AFTER, CameraHealth, process_age, read_status, write_status
 from stream.messages import CameraState
@@ -111,6 +112,68 @@ def test_without_a_status_the_worker_does_not_run(tmp_path: Path, text: str | No
         "worker": {"state": "NOT_RUNNING", "reason": "no status was ever written"},
         "cameras": {},
     }
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "DEGRADED", "STARTING"])
+def test_any_state_of_a_worker_that_tells_of_itself_is_believed_until_it_is_old(tmp_path: Path, state: str) -> None:
+    write_status(tmp_path / "status.json", a_status(state))
+
+    assert read_status(tmp_path / "status.json", now=1001.0)["worker"]["state"] == state
+    assert read_status(tmp_path / "status.json", now=1100.0)["worker"]["state"] == "NOT_ANSWERING"
+
+
+def test_the_file_is_padded_so_that_a_longer_status_has_room_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    for text, size in (("", 1 << 16), ("x" * 70_000, 2 << 16)):
+        write_status(path, {**a_status(), "text": text})
+        assert path.stat().st_size == size
+        assert json.loads(path.read_text())["text"] == text
+
+
+def test_on_a_full_disk_the_status_is_written_over_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "status.json"
+    write_status(path, a_status("STOPPED"))
+    monkeypatch.setattr(os, "replace", full_disk)
+
+    assert write_status(path, a_status("DEGRADED"))
+    assert read_status(path, now=1001.0) == a_status("DEGRADED")
+    assert [file.name for file in tmp_path.iterdir()] == ["status.json"]
+
+
+def test_a_status_that_cannot_be_told_is_said_to_be_so_and_the_old_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "status.json"
+    write_status(path, a_status())
+    monkeypatch.setattr(os, "replace", full_disk)
+
+    assert not write_status(path, {**a_status("DEGRADED"), "text": "x" * 70_000})  # does not fit into the old one
+    assert not write_status(tmp_path / "new.json", a_status())
+    assert "No space left" in caplog.text
+    assert read_status(path, now=1001.0) == a_status()
+
+
+def test_on_a_real_full_disk_it_is_still_told_and_afterwards_too(small_disk: SmallDisk) -> None:
+    path = small_disk.path / "status.json"
+    write_status(path, a_status())
+    small_disk.fill()
+    for state in ("DEGRADED", "RUNNING", "DEGRADED"):
+        assert write_status(path, {**a_status(state), "reason": "x" * 10_000})
+        assert read_status(path, now=1001.0)["worker"]["state"] == state
+
+    small_disk.free()
+    assert write_status(path, a_status())
+    assert read_status(path, now=1001.0) == a_status()
+
+
+def test_a_status_that_is_just_being_written_over_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "status.json"
+    path.write_text('{"written": 10')
+    monkeypatch.setattr("stream.health.time.sleep", lambda _: write_status(path, a_status()))
+
+    assert read_status(path, now=1001.0) == a_status()
 
 
 def test_a_process_knows_its_age(tmp_path: Path) -> None:

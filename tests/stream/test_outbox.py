@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from stream import outbox as module
-from stream.errors import OutboxError
-from stream.messages import Alert, Evidence, Phase, Region, unix_time
-from stream.outbox import SCHEMA_VERSION, Outbox, OutboxReader, safe_name
+from stream.errors import AlertRefused, OutboxError
+from stream.messages import MAX_TEXT, Alert, CameraState, Evidence, Phase, Region, StateEvent, unix_time
+from stream.outbox import Kept, Outbox, OutboxReader, Usage
+from stream.outbox_schema import SCHEMA_VERSION
 from stream.wire import MAX_META_BYTES, MAX_PART_BYTES
 
 PICTURES = Evidence(mask_png=b"png", snapshot_jpeg=b"jpeg")
@@ -141,6 +135,96 @@ def test_a_picture_outside_the_evidence_folder_is_not_read(outbox: Outbox, name:
         outbox.evidence_of(replace(an_alert(), mask=name))
 
 
+def test_a_clip_is_stored_and_lost_like_the_other_pictures(outbox: Outbox) -> None:
+    committed = outbox.commit(an_alert(), Evidence(b"png", b"jpeg", b"mp4"))
+
+    assert committed.clip == "2026-03-01/gate/a1-start-10.mp4"
+    assert outbox.evidence_of(committed).clip_mp4 == b"mp4"
+    (outbox.evidence / committed.clip).unlink()
+    alert, evidence = outbox.deliverable(committed)
+    assert (alert.clip, alert.mask, evidence.clip_mp4) == (None, committed.mask, b"")
+
+
+def test_size_and_time_of_a_commit_are_known(paths: tuple[Path, Path]) -> None:
+    times = iter([1000.0, 500.0])
+    with Outbox(*paths, clock=lambda: next(times)) as outbox:
+        assert outbox.usage() == Usage(0, 0, None)
+        outbox.commit(an_alert(1), PICTURES)
+        outbox.commit(an_alert(2), Evidence(b"", b"", b"clip"))
+
+        assert outbox.kept_after(0, limit=9) == [Kept(1, 7, 1000.0), Kept(2, 4, 500.0)]
+        assert outbox.kept_after(1, limit=9) == [Kept(2, 4, 500.0)]
+        assert outbox.usage() == Usage(2, 11, 500.0)
+
+
+def test_a_file_belongs_to_the_alert_that_names_it(outbox: Outbox) -> None:
+    committed = outbox.commit(an_alert(), Evidence(b"png", b""))
+    assert committed.mask is not None
+
+    assert outbox.claims(committed.mask)
+    assert not outbox.claims(committed.mask.replace("gate", "yard"))
+    assert not outbox.claims(committed.mask.replace("a1", "a2"))
+    assert not outbox.claims(committed.mask.replace(".mask.png", ".jpg"))
+    assert outbox.claims("2026-03-01/gate/what is this")
+
+
+def test_a_subscriber_that_is_forgotten_has_no_place(outbox: Outbox) -> None:
+    outbox.acknowledge("archive", 3)
+
+    assert outbox.forget("archive")
+    assert not outbox.forget("archive")
+    assert outbox.acknowledged() == {}
+
+
+# -- camera events ----------------------------------------------------------------------------------------------------
+
+
+def an_event(n: int, camera: str = "gate", state: CameraState = CameraState.LIVE) -> StateEvent:
+    return StateEvent(camera, state, f"reason {n}", NOON + n)
+
+
+def test_events_are_numbered_and_read_back_in_order(outbox: Outbox) -> None:
+    assert (outbox.last_event(), outbox.events_after(0, limit=9), outbox.camera_states()) == (0, [], [])
+
+    events = [an_event(1), an_event(2, state=CameraState.STALLED), an_event(3, "yard")]
+    assert [outbox.record_event(event) for event in events] == [1, 2, 3]
+    assert outbox.events_after(1, limit=1) == [replace(events[1], id=2)]
+    assert outbox.last_event() == 3
+
+
+def test_the_state_of_a_camera_is_its_latest_event(outbox: Outbox) -> None:
+    for n, camera in enumerate(("yard", "gate", "yard", "hall", "gate"), start=1):
+        outbox.record_event(an_event(n, camera))
+
+    assert [(event.camera, event.id) for event in outbox.camera_states()] == [("yard", 3), ("hall", 4), ("gate", 5)]
+
+
+def test_old_events_are_removed_but_for_the_latest_of_each_camera(outbox: Outbox) -> None:
+    for n, camera in enumerate(("yard", "gate", "gate", "gate", "gate"), start=1):
+        outbox.record_event(an_event(n, camera))
+
+    assert outbox.remove_events(NOON + 5, most=2) == 2
+    assert [event.id for event in outbox.events_after(0, limit=9)] == [1, 4, 5]
+    assert outbox.remove_events(NOON + 99, most=9) == 1
+    assert [event.id for event in outbox.events_after(0, limit=9)] == [1, 5]
+    assert outbox.record_event(an_event(6)) == 6
+
+
+def test_a_reason_without_end_is_cut(outbox: Outbox) -> None:
+    outbox.record_event(replace(an_event(1), reason="x" * 100_000))
+
+    assert outbox.camera_states()[0].reason == "x" * 2000
+
+
+def test_a_damaged_event_is_an_outbox_error(paths: tuple[Path, Path], outbox: Outbox) -> None:
+    outbox.record_event(an_event(1))
+    with sqlite3.connect(paths[0]) as db:
+        db.execute("UPDATE events SET state = 'HAPPY'")
+
+    with pytest.raises(OutboxError, match="HAPPY"):
+        outbox.camera_states()
+
+
 def test_what_a_killed_writer_left_open_is_ended_once_with_its_last_pictures(paths: tuple[Path, Path]) -> None:
     with Outbox(*paths) as outbox:
         outbox.commit(an_alert(1), PICTURES)
@@ -154,14 +238,14 @@ def test_what_a_killed_writer_left_open_is_ended_once_with_its_last_pictures(pat
         assert outbox.end_open_alerts() == []
 
 
-def test_pruning_removes_a_beginning_with_its_pictures_and_keeps_the_numbering(outbox: Outbox) -> None:
-    for n, hours in ((1, 0), (2, 2), (3, 1), (4, 3)):  # the third is older than the second
-        outbox.commit(an_alert(n, frame_time=NOON + 3600 * hours), PICTURES)
+def test_removing_takes_a_beginning_with_its_pictures_and_keeps_the_numbering(outbox: Outbox) -> None:
+    for n in (1, 2, 3, 4):
+        outbox.commit(an_alert(n), PICTURES)
 
-    assert outbox.prune(NOON + 3600 * 2) == 1
+    assert outbox.remove_through(1) == 1
     assert [a.seq for a in outbox.read_after(0, limit=9)] == [2, 3, 4]
     assert len(files_under(outbox.evidence)) == 6
-    assert outbox.prune(NOON + 3600 * 9) == 3
+    assert outbox.remove_through(4) == 3
     assert (outbox.first_seq(), outbox.last_seq()) == (5, 4)
     assert files_under(outbox.evidence) == []
     assert outbox.commit(an_alert(9), PICTURES).seq == 5
@@ -187,7 +271,7 @@ def test_a_newer_schema_is_refused_with_the_remedy(paths: tuple[Path, Path]) -> 
     with sqlite3.connect(paths[0]) as db:
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
 
-    with pytest.raises(OutboxError, match=r"outbox\.db.*schema 2.*upgrade"):
+    with pytest.raises(OutboxError, match=r"outbox\.db.*schema 3.*upgrade"):
         Outbox(*paths)
 
 
@@ -289,7 +373,7 @@ def test_a_write_that_fails_halfway_is_undone_and_the_next_one_succeeds(
     ids=str,
 )
 def test_an_alert_that_cannot_be_published_is_refused(outbox: Outbox, change: dict[str, object]) -> None:
-    with pytest.raises(OutboxError):
+    with pytest.raises(AlertRefused):
         outbox.commit(replace(an_alert(), **change), PICTURES)  # type: ignore[arg-type]
     assert outbox.last_seq() == 0
 
@@ -311,71 +395,7 @@ def test_a_closed_outbox_says_so(outbox: Outbox) -> None:
         outbox.last_seq()
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from stream import outbox
-from stream.messages import Alert, Evidence, Phase
-
-box = outbox.Outbox(Path(sys.argv[1]), Path(sys.argv[2]))
-alert = lambda n: Alert(0, f"a{n}", Phase.START, "gate", "yard", 0.0, 0.0, n, 2.0, 1.0, (), ())
-box.commit(alert(1), Evidence(b"png", b"jpeg"))
-print("committed", flush=True)
-write = outbox.write_durably
-def write_then_die(path, data):
-    write(path, data)
-    if path.suffix == ".jpg":
-        os.kill(os.getpid(), signal.SIGKILL)
-outbox.write_durably = write_then_die
-box.commit(alert(2), Evidence(b"png2", b"jpeg2"))
-"""
-
-
-def test_a_writer_killed_between_pictures_and_row_leaves_a_consistent_outbox(paths: tuple[Path, Path]) -> None:
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run([sys.executable, "-c", KILLED, *map(str, paths)], env=env, capture_output=True, text=True)
-
-    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "committed\n")
-    with Outbox(*paths) as box:
-        assert [(a.seq, a.alert_id) for a in box.read_after(0, limit=9)] == [(1, "a1")]
-        assert len(files_under(paths[1])) == 4  # the pictures of the second are there, and no row claims them
-        second = Alert(0, "a2", Phase.START, "gate", "yard", 0.0, 0.0, 2, 2.0, 1.0, (), ())
-        assert box.commit(second, Evidence(b"png2", b"jpeg2")).seq == 2
-        assert len(files_under(paths[1])) == 4
-
-
-def test_a_picture_is_never_seen_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = tmp_path / "a" / "b" / "picture.jpg"
-    module.write_durably(target, b"old")
-
-    def power_cut(_: int) -> None:
-        raise OSError("power cut")
-
-    monkeypatch.setattr(os, "fsync", power_cut)
-    with pytest.raises(OSError, match="power cut"):
-        module.write_durably(target, b"newer")
-    assert target.read_bytes() == b"old"
-
-
-# -- file names -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [("gate-1", "gate-1"), ("a/b", "a%2Fb"), ("..", "%2E."), (".hidden", "%2Ehidden"), ("", "="), ("Tür", "T%C3%BCr")],
-)
-def test_a_name_is_safe_for_files_and_still_legible(text: str, name: str) -> None:
-    assert safe_name(text) == name
-
-
-NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
-
-
-@given(NAMES, NAMES)
-def test_different_texts_get_different_file_names_that_stay_in_their_folder(one: str, other: str) -> None:
-    for name in (safe_name(one), safe_name(other)):
-        assert 0 < len(name.encode()) <= 100
-        assert "/" not in name
-        assert "\0" not in name
-        assert not name.startswith(".")
-    assert (safe_name(one) == safe_name(other)) == (one == other)
+def test_an_alert_that_could_not_be_read_again_is_refused_before_it_is_stored(outbox: Outbox) -> None:
+    with pytest.raises(AlertRefused):
+        outbox.commit(replace(an_alert(), scene="x" * (MAX_TEXT + 1)), PICTURES)
+    assert outbox.last_seq() == 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from small_disk import SmallDisk, full_disk
 
 from stream.messages import unix_time
 from stream.scorelog import COLUMNS, ScoreLog, ScoreRow, read_scores
@@ -143,3 +145,96 @@ def test_another_csv_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="line 2"):
         list(read_scores(tmp_path, "gate"))
     assert len(COLUMNS) == 11
+
+
+# -- faults ---------------------------------------------------------------------------------------------------------
+
+
+def day_file(folder: Path) -> Path:
+    return folder / "gate" / "2026-03-01.csv"
+
+
+def test_a_row_that_a_killed_program_left_half_written_is_cut_off(tmp_path: Path) -> None:
+    written(tmp_path, ROW)
+    with day_file(tmp_path).open("a") as file:
+        file.write("2026-03-01T12:00:01.000Z,8,1.6,clip,and a longer text than a row that follows it has" * 3)
+
+    assert written(tmp_path, UNSCORED) == [ROW, UNSCORED]
+
+
+def test_a_heading_that_is_half_written_is_written_again(tmp_path: Path) -> None:
+    (tmp_path / "gate").mkdir()
+    day_file(tmp_path).write_text("frame_time,frame_s")
+
+    assert written(tmp_path, ROW) == [ROW]
+
+
+def test_a_write_that_breaks_off_in_the_middle_leaves_no_half_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = ScoreLog(tmp_path)
+    log.add("gate", ROW)
+    log.flush()
+    whole, pwrite = day_file(tmp_path).read_bytes(), os.pwrite
+
+    def fills_up(handle: int, data: bytes, offset: int) -> int:
+        if offset > len(whole):
+            full_disk()
+        return pwrite(handle, data[:10], offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", fills_up)
+        log.add("gate", UNSCORED)
+        log.add("gate", UNSCORED)
+        log.flush()
+    assert day_file(tmp_path).read_bytes() == whole
+    assert (log.rows_lost, log.problem) == (2, f"{day_file(tmp_path)}: No space left on device")
+
+    log.add("gate", ROW)
+    log.close()
+    assert (log.rows_lost, log.problem) == (2, "")
+    assert list(read_scores(tmp_path, "gate")) == [ROW, ROW]
+
+
+def test_a_folder_that_cannot_be_made_costs_rows_and_raises_nothing(tmp_path: Path) -> None:
+    (tmp_path / "gate").write_text("a file where the folder belongs")
+    log = ScoreLog(tmp_path)
+    log.add("gate", ROW)
+    log.add("yard", ROW)
+    log.flush()
+
+    assert log.rows_lost == 1
+    assert list(read_scores(tmp_path, "yard")) == [ROW]
+    (tmp_path / "gate").unlink()
+    log.add("gate", ROW)
+    log.close()
+    assert list(read_scores(tmp_path, "gate")) == [ROW]
+
+
+def test_many_rows_are_written_without_being_asked_to(tmp_path: Path) -> None:
+    log = ScoreLog(tmp_path)
+    for _ in range(1500):
+        log.add("gate", ROW)
+
+    assert len(list(read_scores(tmp_path, "gate"))) > 500
+    log.close()
+    assert len(list(read_scores(tmp_path, "gate"))) == 1500
+
+
+def test_on_a_disk_that_is_full_for_a_while_rows_are_counted_and_the_file_stays_whole(small_disk: SmallDisk) -> None:
+    log = ScoreLog(small_disk.path)
+    log.add("gate", ROW)
+    log.flush()
+    small_disk.fill()
+    for _ in range(100):  # the block that is begun takes some of them
+        log.add("gate", UNSCORED)
+        log.flush()
+    during = list(read_scores(small_disk.path, "gate"))
+    assert log.problem != ""
+    assert log.rows_lost == 101 - len(during) > 0
+
+    small_disk.free()
+    log.add("gate", ROW)
+    log.close()
+    assert list(read_scores(small_disk.path, "gate")) == [*during, ROW]
+    assert log.problem == ""

@@ -139,6 +139,17 @@ def test_each_alert_is_one_line_in_the_published_form_with_its_pictures_beside_i
     assert (tmp_path / second["snapshot"]).read_bytes() == b"jpeg2"
 
 
+def test_a_clip_lies_beside_the_pictures_and_the_line_names_it(tmp_path: Path) -> None:
+    sink = JsonLinesSink(tmp_path)
+    sink.deliver(an_alert(12, phase=Phase.END, clip="outbox/a.mp4"), Evidence(b"png", b"jpeg", b"mp4"))
+    sink.deliver(an_alert(13, clip="outbox/lost.mp4"), PICTURES)
+
+    with_clip, without = lines_in(tmp_path)
+    assert with_clip["clip"] == "pictures/000000012.mp4"
+    assert (tmp_path / with_clip["clip"]).read_bytes() == b"mp4"
+    assert without["clip"] is None, "an outbox's name means nothing here"
+
+
 def test_after_a_restart_it_goes_on_and_repeats_nothing(tmp_path: Path) -> None:
     with_two = JsonLinesSink(tmp_path)
     assert with_two.last_seq == 0
@@ -153,6 +164,7 @@ def test_after_a_restart_it_goes_on_and_repeats_nothing(tmp_path: Path) -> None:
     assert [line["seq"] for line in lines_in(tmp_path)] == [1, 2, 3]
 
 
+@pytest.mark.fault("sink killed in the middle of a line", "the line is removed, the alert comes again")
 @pytest.mark.parametrize("torn", [b"{", b'{"schema":"spade-stream/alert/1","seq":3', b"x" * 200_000, b"\0" * 10])
 @pytest.mark.parametrize("whole", [0, 2])
 def test_a_line_cut_short_by_a_crash_is_removed_at_opening(tmp_path: Path, torn: bytes, whole: int) -> None:
@@ -207,6 +219,7 @@ def test_two_sinks_cannot_write_to_one_folder(tmp_path: Path) -> None:
     JsonLinesSink(tmp_path).close()
 
 
+@pytest.mark.fault("disk full at a sink", "no half line; the alert is repeated until it is taken")
 def test_a_full_disk_leaves_no_half_line_and_the_next_attempt_succeeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,6 +312,7 @@ def test_the_runner_acknowledges_each_alert_after_the_sink_took_it() -> None:
     assert stream.log == ["took 1", "ack 1", "took 2", "ack 2"]
 
 
+@pytest.mark.fault("sink refuses alerts", "repeated with growing pauses; none is skipped")
 def test_the_runner_repeats_a_refused_alert_until_it_is_taken_and_skips_none(caplog: pytest.LogCaptureFixture) -> None:
     stream = Stream(2)
 
