@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,29 @@ from spade_core.regions import mask_regions, placed
 from spade_core.scorer import Explanation, FrameScore
 from stream.engine import Scored
 from stream.messages import Alert, Evidence, FramePacket, Neighbour, Phase, Region
-from stream.overlay import evidence
+from stream.overlay import encode, evidence
 from stream.policy import AlertPolicy, Decision, Observation, PolicySettings
 
 log = logging.getLogger(__name__)
 
-Commit = Callable[[Alert, Evidence], Alert]
+Commit = Callable[[Alert, Evidence], Alert | None]
+"""Stores a message with its pictures; None where it cannot be stored yet, and waits."""
+
+
+class ClipRecorder(Protocol):
+    """What makes the clips of one camera, as :class:`stream.clips.CameraClips` does. Nothing in it raises."""
+
+    def see(self, packet: FramePacket) -> None:
+        """The next frame, scored or not."""
+        ...
+
+    def begin(self, alert_id: str, started_at: float) -> None:
+        """An alert starts, whose first frame was at ``started_at`` (Unix seconds)."""
+        ...
+
+    def finish(self) -> bytes:
+        """The alert has ended: its MP4, empty where there is none. Waits for a bounded time."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,11 +55,14 @@ class CameraAlerts:
         camera: id.
         scene: name.
         settings: of the policy.
-        commit: stores an alert with its pictures; the alert is real when it returns.
+        commit: stores an alert with its pictures; the alert is real when it returns one.
+        clips: makes the clip that goes out with an alert's end; None: there are none.
     """
 
-    def __init__(self, camera: str, scene: str, settings: PolicySettings, *, commit: Commit) -> None:
-        self._camera, self._scene, self._commit = camera, scene, commit
+    def __init__(
+        self, camera: str, scene: str, settings: PolicySettings, *, commit: Commit, clips: ClipRecorder | None = None
+    ) -> None:
+        self._camera, self._scene, self._commit, self._clips = camera, scene, commit, clips
         self._policy = AlertPolicy(camera, settings)
         self._peak: _Shown | None = None  # of the excursion that is going on
         self._last: FramePacket | None = None
@@ -53,6 +74,7 @@ class CameraAlerts:
         A new segment (clip) ends what was open: the next clip shows another time.
         """
         alerts = self.finish() if self._last is not None and self._last.segment != packet.segment else []
+        self.see(packet)  # before the decisions: the clip of an alert that starts now shows this frame too
         shown = _Shown(packet, scored)
         observation = Observation(
             packet.frame_time,
@@ -62,25 +84,35 @@ class CameraAlerts:
             scored.scene.calibration.usual,
         )
         decisions = self._policy.observe(observation)
-        alerts += [self._publish(decision, shown) for decision in decisions]
+        alerts += self._publish_all(decisions, shown)
         if self._policy.is_peak:  # after publishing: where time ran backwards, an old alert ends with its old peak
             self._peak = shown
         self._last = packet
         return alerts
 
+    def see(self, packet: FramePacket) -> None:
+        """Takes a frame that has no score: it decides nothing, but clips show it. Not for those that are observed."""
+        if self._clips is not None:
+            self._clips.see(packet)
+
     def finish(self) -> list[Alert]:
         """The source is at its end, or the worker drains: an open alert ends."""
         if self._last is None:
             return []
-        alerts = [self._publish(decision, None) for decision in self._policy.finish(self._last.frame_time)]
+        alerts = self._publish_all(self._policy.finish(self._last.frame_time), None)
         self._last = self._peak = None
         return alerts
 
-    def _publish(self, decision: Decision, current: _Shown | None) -> Alert:
+    def _publish_all(self, decisions: Iterable[Decision], current: _Shown | None) -> list[Alert]:
+        published = [self._publish(decision, current) for decision in decisions]
+        return [alert for alert in published if alert is not None]
+
+    def _publish(self, decision: Decision, current: _Shown | None) -> Alert | None:
         shown = self._peak if decision.phase is Phase.END or current is None else current
         if shown is None:
             raise RuntimeError(f"camera {self._camera}: the policy ends an alert whose peak was never seen")
         self.open_alert = None if decision.phase is Phase.END else decision.alert_id
+        clip = self._clip(decision)
         calibration, score = shown.scored.scene.calibration, shown.scored.score
         explanation, detail = self._explained(score)
         x, y, width, height = shown.scored.scene.preprocess.part(*shown.packet.source_size)
@@ -95,8 +127,28 @@ class CameraAlerts:
         regions = tuple(Region(r.bbox, r.polygon, r.area, r.peak) for r in found)
         strength = score.score / calibration.threshold
         caption = f"{self._camera}  {decision.phase}  {strength:.2f} x threshold"
-        pictures = evidence(shown.packet.view, mask, regions, caption=caption)
-        return self._commit(self._alert(decision, shown, regions, explanation), pictures)
+        pictures = self._pictures(shown.packet, mask, regions, caption)
+        return self._commit(self._alert(decision, shown, regions, explanation), replace(pictures, clip_mp4=clip))
+
+    def _pictures(
+        self, packet: FramePacket, mask: NDArray[np.uint8], regions: tuple[Region, ...], caption: str
+    ) -> Evidence:
+        """The evidence, as far as it can be drawn: an alert without its snapshot is better than none."""
+        try:
+            return evidence(packet.view, mask, regions, caption=caption)
+        except ValueError as error:  # what the reader sent beside the scoring image is no picture of that size
+            log.error(
+                "camera %s, frame %d: an alert goes out without its snapshot: %s", self._camera, packet.seq, error
+            )
+            return Evidence(encode(".png", mask), b"")
+
+    def _clip(self, decision: Decision) -> bytes:
+        """Begins the clip at an alert's start; at its end, what became of it."""
+        if self._clips is None:
+            return b""
+        if decision.phase is Phase.START:
+            self._clips.begin(decision.alert_id, decision.started_at)
+        return self._clips.finish() if decision.phase is Phase.END else b""
 
     def _explained(self, score: FrameScore) -> tuple[Explanation | None, NDArray[np.float32] | None]:
         """What an alert is explained with, as far as it can be had: an alert that explains less is better than none."""

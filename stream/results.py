@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from spade_core.gallery import Gallery
+from stream.durable import write_durably
 from stream.messages import Alert
-from stream.outbox import write_durably
 from stream.report import AlertCard, Timeline
 from stream.scorelog import ScoreRow, read_scores
 
@@ -136,6 +136,7 @@ def _card(episode: Episode, folder: Path, gallery: Gallery, match: str | None, r
         neighbour = Path("pictures") / f"normal-{best.neighbours[0].index:06d}.jpg"
         if not (folder / neighbour).exists():
             write_durably(folder / neighbour, gallery.thumbnail(best.neighbours[0].index))
+    clip = next((message.clip for message in episode.messages if message.clip), None)
     where = f"{episode.segment}, " if episode.segment else ""
     return AlertCard(
         alert=best,
@@ -145,4 +146,5 @@ def _card(episode: Episode, folder: Path, gallery: Gallery, match: str | None, r
         neighbour=neighbour,
         caption=f"{where}{episode.start:.1f} s to {episode.end:.1f} s, shown at {best.frame_time - recorded_at:.1f} s",
         matches=match,
+        clip=Path(clip) if clip else None,
     )

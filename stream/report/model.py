@@ -65,6 +65,7 @@ class AlertCard:
     neighbour: Path | None  # the most similar normal frame
     caption: str = ""
     matches: str | None = None  # label of the true event that it found; None = false alert, where there is truth
+    clip: Path | None = None  # MP4 of what led to it and of the event
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The report as one HTML file that needs no script and no network. Pictures stay beside it and are linked.
 
 Pure but for :func:`write_report`. Every text is escaped, and the page's own policy forbids it to load anything but
-pictures from where it lies: a camera's or a data set's name can run nothing.
+pictures and videos from where it lies: a camera's or a data set's name can run nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _HEAD = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'">
+  content="default-src 'none'; img-src 'self' file:; media-src 'self' file:; style-src 'unsafe-inline'">
 """
 
 
@@ -190,6 +190,8 @@ def _pictures(card: AlertCard, folder: Path) -> str:
     side = figure(card.mask, folder, "Mask, white = anomalous", f"Anomaly mask of {shown}")
     if card.neighbour is not None:
         side += figure(card.neighbour, folder, "Nearest normal frame", f"Normal frame most like {shown}")
+    if card.clip is not None:
+        side += _video(card.clip, folder, poster=card.snapshot)
     main = figure(card.snapshot, folder, "Frame with the anomalous region", f"Anomalous region drawn into {shown}")
     return f'<div class="pictures">{main}<div class="side">{side}</div></div>'
 
@@ -204,6 +206,13 @@ def figure(
         else f'<img src="{link(picture, folder)}" alt="{escape(alternative)}" loading="lazy" decoding="async">'
     )
     return f"<figure>{content}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _video(clip: Path, folder: Path, *, poster: Path | None) -> str:
+    """A video that is loaded only when somebody starts it."""
+    shown = f' poster="{link(poster, folder)}"' if poster is not None else ""
+    video = f'<video controls preload="none" src="{link(clip, folder)}"{shown}></video>'
+    return f"<figure>{video}<figcaption>Before and during the alert</figcaption></figure>"
 
 
 def link(picture: Path, folder: Path) -> str:

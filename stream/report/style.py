@@ -87,7 +87,7 @@ td { border-top: 1px solid var(--rule); }
 .pictures { display: grid; grid-template-columns: 2fr 1fr; gap: var(--space); margin: var(--space) 0; }
 .pictures .side { display: grid; gap: var(--space); align-content: start; }
 figure { margin: 0; min-width: 0; }
-figure img { display: block; width: 100%; height: auto; aspect-ratio: auto 3 / 2;
+figure img, figure video { display: block; width: 100%; height: auto; aspect-ratio: auto 3 / 2;
   border: 1px solid var(--rule); border-radius: .25rem; background: var(--ground); }
 figure .none { border: 1px dashed var(--rule); border-radius: .25rem; padding: calc(2 * var(--space)) var(--space);
   text-align: center; color: var(--soft); font-size: .85rem; }

@@ -15,20 +15,37 @@ from spade_core.errors import GalleryCorrupt
 from spade_core.later import Later
 from spade_core.preprocess import Preprocess
 from spade_core.scorer import Explanation
-from stream.alerting import CameraAlerts
-from stream.messages import Alert, Evidence, Neighbour, Phase
+from stream.alerting import CameraAlerts, ClipRecorder
+from stream.messages import Alert, Evidence, FramePacket, Neighbour, Phase
 from stream.policy import PolicySettings
 
 SETTINGS = PolicySettings(min_duration=0.1, end_after=0.2, update_every=0.5, cooldown=0.0, release_ratio=0.8)
 START, UPDATE, END = Phase.START, Phase.UPDATE, Phase.END
 
 
+class FakeRecorder:
+    """A clip is a list of what it was told since the alert began."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def see(self, packet: FramePacket) -> None:
+        self.told.append(f"frame {packet.seq}")
+
+    def begin(self, alert_id: str, started_at: float) -> None:
+        self.told.append(f"begin at {started_at}")
+
+    def finish(self) -> bytes:
+        told, self.told = self.told, []
+        return ", ".join(told).encode()
+
+
 class Desk:
     """The alerts of one camera, and what was committed of them."""
 
-    def __init__(self, settings: PolicySettings = SETTINGS) -> None:
+    def __init__(self, settings: PolicySettings = SETTINGS, *, clips: ClipRecorder | None = None) -> None:
         self.committed: list[tuple[Alert, Evidence]] = []
-        self.alerts = CameraAlerts("gate", "yard", settings, commit=self._commit)
+        self.alerts = CameraAlerts("gate", "yard", settings, commit=self._commit, clips=clips)
         self._seq = 0
 
     def _commit(self, alert: Alert, evidence: Evidence) -> Alert:
@@ -227,6 +244,7 @@ def test_finishing_ends_what_is_open_once() -> None:
     assert desk.alerts.finish() == []
 
 
+@pytest.mark.fault("wall clock jumps", "frame times follow it; the policy ends what was open")
 def test_where_time_runs_backwards_the_old_alert_ends_with_its_old_peak() -> None:
     desk = Desk()
     desk.see(1, 20, 30)
@@ -271,3 +289,59 @@ def test_only_frames_that_are_shown_are_explained() -> None:
         desk.alerts.observe(a_packet(seq), replace(scored, score=replace(scored.score, explanation=explain(seq))))
     assert [alert.frame_seq for alert, _ in desk.committed] == [2, 1]
     assert asked == [2, 1]
+
+
+def test_the_end_carries_the_clip_of_every_frame_and_no_other_message_does() -> None:
+    desk = Desk(clips=FakeRecorder())
+    desk.see(1, 20, 20, 20, 20, 20, 20, 20, 1, 1, 1)
+    clips = {alert.phase: evidence.clip_mp4.decode() for alert, evidence in desk.committed}
+
+    assert list(clips) == [START, UPDATE, END]
+    # The frame that starts the alert is seen before it begins, and the closing frame before it ends.
+    seen = ["frame 0", "frame 1", "frame 2", "begin at 1000.1", *(f"frame {seq}" for seq in range(3, 11))]
+    assert clips == {START: "", UPDATE: "", END: ", ".join(seen)}
+
+
+def test_frames_that_have_no_score_are_in_the_clip_too() -> None:
+    desk = Desk(clips=FakeRecorder())
+    desk.see(20, 20)
+    desk.alerts.see(a_packet(7))
+    desk.alerts.finish()
+
+    assert desk.committed[-1][1].clip_mp4 == b"frame 0, frame 1, begin at 1000.0, frame 7"
+
+
+def test_the_first_frame_of_the_next_segment_is_not_in_the_clip_of_the_last() -> None:
+    desk = Desk(clips=FakeRecorder())
+    desk.see(20, 20, segment="a")
+    desk.see(1, segment="b")
+
+    assert desk.committed[-1][1].clip_mp4 == b"frame 0, frame 1, begin at 1000.0"
+
+
+def test_without_a_recorder_there_are_no_clips() -> None:
+    desk = Desk()
+    desk.alerts.see(a_packet(0))
+    desk.see(20, 20, 1, 1, 1)
+
+    assert [evidence.clip_mp4 for _, evidence in desk.committed] == [b"", b""]
+
+
+@pytest.mark.fault("corrupt JPEG part", "the alert goes out with its mask and without a snapshot; none is lost")
+def test_a_view_that_is_no_picture_costs_the_snapshot_and_not_the_alert() -> None:
+    desk = Desk()
+    for seq, score in enumerate((20, 20, 50, 1, 1, 1)):
+        packet = replace(a_packet(seq), view=b"\xff\xd8 no picture")
+        desk.alerts.observe(packet, a_result(score))
+
+    assert [alert.phase for alert, _ in desk.committed] == [START, END]
+    assert [evidence.snapshot_jpeg for _, evidence in desk.committed] == [b"", b""]
+    assert desk.mask(1).max() == 255
+
+
+def test_an_alert_ends_when_the_source_does_though_its_strongest_frame_cannot_be_shown() -> None:
+    desk = Desk()
+    desk.see(20, 20)
+    desk.alerts.observe(replace(a_packet(2), view=b""), a_result(50))
+
+    assert [alert.phase for alert in desk.alerts.finish()] == [END]
