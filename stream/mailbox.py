@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ class Captured:
     frame_time: float  # Unix seconds
     captured_mono: float
     motion: NDArray[np.float16] | None = None  # (GRID, GRID) motion map; None = not known
+    drops: Mapping[str, int] = field(default_factory=dict)  # frames lost before this one, by "stage.reason"
 
 
 class Mailbox:
@@ -59,7 +61,8 @@ class Mailbox:
                 return
             if self._slot is not None:
                 self._drops["reader.overwritten"] += 1
-            self._slot = captured
+            # As they are now: what is dropped from here on comes after this frame, and is told with a later one.
+            self._slot = replace(captured, drops=dict(self._drops))
         self.wake()
 
     def take(self) -> Captured | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -13,20 +13,28 @@ import numpy as np
 from spade_core.motion import MEMORY
 from spade_core.preprocess import Preprocess, scoring_image
 from stream.capture import Capture
-from stream.endpoints import Endpoint
-from stream.errors import LinkLost
+from stream.endpoints import Endpoint, SecureSocket
+from stream.errors import LinkLost, SourceStalled
 from stream.link import LinkClient
+from stream.lookout import Watching
 from stream.mailbox import Captured, Mailbox
 from stream.messages import CameraState, FramePacket, Mode, StateEvent
-from stream.sources.base import Source
+from stream.sources.base import DAMAGE_PATIENCE, Source
 
 log = logging.getLogger(__name__)
 
 VIEW_QUALITY = 85
 """JPEG quality of the evidence view: artefacts stay invisible beside a camera's own compression."""
 
-STOP_WAIT = 7.0
-"""Seconds that a stopped reader waits for the worker to score and commit what it has sent."""
+STOP_WAIT = 3.0
+"""Seconds that a stopped reader waits for the worker to score and commit what it has sent, and for its camera to be let
+go. With what it takes to notice the stop that is less than a drain leaves to readers (``supervisor.DRAIN_BY``)."""
+
+FAREWELL = 1.0
+"""Seconds in which a reader whose decoder hangs tells the worker so, before it ends."""
+
+ALONE = 30.0
+"""Seconds without a worker after which a reader says so: longer than a worker takes to start."""
 
 _TICK = 0.5  # s, at most this late to notice a stop
 
@@ -42,6 +50,17 @@ class ReaderSettings:
     endless: bool  # the source has no end of its own: where it fails it is opened again
     preprocess: Preprocess
     motion_memory: float = MEMORY  # s, see ``spade_core.motion``
+    watching: Watching = field(default_factory=Watching)  # how a live camera's pictures are watched
+    stuck_after: float | None = None  # s without progress in which the capture thread counts as hung; None = never
+
+
+def patience_with(*, open_timeout: float, read_timeout: float) -> float:
+    """Seconds after which a camera's capture thread is hung and not just slow.
+
+    Looking up a name has no time-out that we could set, and a driver may hang. A camera that sends nothing but damaged
+    data has ``DAMAGE_PATIENCE``, and counts as slow.
+    """
+    return 2 * max(open_timeout, read_timeout) + DAMAGE_PATIENCE
 
 
 class Reader:
@@ -52,6 +71,8 @@ class Reader:
         endpoint: the worker's.
         open_source: opens the camera.
         stopping: polled; True asks for a clean end.
+        secure: sets the CURVE keys of the link's sockets.
+        port_open: asks whether a camera that is away answers again; None = it cannot be asked.
     """
 
     def __init__(
@@ -61,12 +82,16 @@ class Reader:
         endpoint: Endpoint,
         open_source: Callable[[], Source],
         stopping: Callable[[], bool],
+        secure: SecureSocket | None = None,
+        port_open: Callable[[], bool] | None = None,
     ) -> None:
         self._settings, self._endpoint, self._stopping = settings, endpoint, stopping
+        self._secure = secure
         self._mailbox = Mailbox(settings.mode)
         self._state = StateEvent(settings.camera, CameraState.CONNECTING, "starting", time.time())
         self._told: tuple[StateEvent, int] | None = None
         self._end_told = 0
+        self._alone_since: float | None = time.monotonic()  # without a worker; None: it has one, or it was told
         self.sent = 0  # frames handed to the link
         self._capture = Capture(
             open_source=open_source,
@@ -78,6 +103,8 @@ class Reader:
             report=self._report,
             preprocess=settings.preprocess,
             motion_memory=settings.motion_memory,
+            watching=settings.watching,
+            port_open=port_open,
         )
 
     def run(self) -> None:
@@ -85,10 +112,10 @@ class Reader:
 
         Raises:
             LinkLost: the worker refuses this camera.
-            SourceError: a finite source cannot be read, or breaks off; what came before was scored.
+            SourceStalled: the capture thread hangs, and nothing but the end of the process can free it.
         """
         settings, deadline = self._settings, None
-        with LinkClient(self._endpoint, camera=settings.camera, mode=settings.mode) as link:
+        with LinkClient(self._endpoint, camera=settings.camera, mode=settings.mode, secure=self._secure) as link:
             self._capture.start()
             while not link.done:
                 link.poll(_TICK, wake_fd=self._mailbox.wake_fd)
@@ -103,13 +130,41 @@ class Reader:
                     log.warning("camera %s: the worker did not confirm the end in time", settings.camera)
                     break
                 self._speak(link)
+                self._tell_if_alone(link)
+                self._check_progress(link)
         self._capture.stop()
-        self._capture.join(STOP_WAIT)
+        self._capture.join(STOP_WAIT if deadline is None else max(_TICK / 2, deadline - time.monotonic()))
 
     @property
     def error(self) -> str:
         """Why a finite source broke off; empty at a proper end."""
         return self._capture.error
+
+    def _tell_if_alone(self, link: LinkClient) -> None:
+        """A worker that refuses a key does not answer at all: who waits for long should know what to look at."""
+        if link.connected:
+            self._alone_since = time.monotonic()
+        elif self._alone_since is not None and time.monotonic() - self._alone_since > ALONE:
+            self._alone_since = None  # said once; again when it was connected meanwhile
+            log.warning(
+                "camera %s: no worker answers at %s: does it run there%s?",
+                self._settings.camera,
+                self._endpoint,
+                ", and does it let this key in" if self._secure else "",
+            )
+
+    def _check_progress(self, link: LinkClient) -> None:
+        stuck, most = self._capture.stuck_for, self._settings.stuck_after
+        if most is None or stuck <= most:
+            return
+        reason = f"the decoder has made no progress for {stuck:.0f} s; the reader ends so that it is started again"
+        self._report(CameraState.STALLED, reason)
+        self._capture.stop()
+        last = time.monotonic() + FAREWELL
+        while link.connected and (self._state, link.welcomes) != self._told and time.monotonic() < last:
+            self._speak(link)
+            link.poll(_TICK / 5)
+        raise SourceStalled(f"camera {self._settings.camera}: {reason}")
 
     def _speak(self, link: LinkClient) -> None:
         if not link.connected:
@@ -122,7 +177,7 @@ class Reader:
             link.send_frame(self._packet(captured, link))
         finished = self._capture.finished and self._mailbox.empty and link.idle
         due = finished and self._end_told != link.welcomes
-        if due and link.send_end(error=self._capture.error, drops=self._drops(link)):
+        if due and link.send_end(error=self._capture.error, drops=_with_lost(self._mailbox.drops, link)):
             self._end_told = link.welcomes
 
     def _report(self, state: CameraState, reason: str) -> None:
@@ -131,10 +186,6 @@ class Reader:
         log.log(level, "camera %s: %s (%s)", event.camera, event.state, event.reason)
         self._state = event
         self._mailbox.wake()
-
-    def _drops(self, link: LinkClient) -> dict[str, int]:
-        drops = self._mailbox.drops
-        return {**drops, "link.lost": link.lost} if link.lost else drops
 
     def _packet(self, captured: Captured, link: LinkClient) -> FramePacket:
         frame = captured.frame
@@ -152,5 +203,10 @@ class Reader:
             image=scoring_image(frame.image, self._settings.preprocess),
             motion=captured.motion,
             view=np.asarray(view).tobytes(),
-            drops=self._drops(link),
+            drops=_with_lost(captured.drops, link),
         )
+
+
+def _with_lost(drops: Mapping[str, int], link: LinkClient) -> dict[str, int]:
+    """All frames that a reader has lost: its own, and those that were on their way when a worker went."""
+    return {**drops, "link.lost": link.lost} if link.lost else dict(drops)

@@ -13,6 +13,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+DAMAGE_PATIENCE = 30.0
+"""Seconds for which a camera may send data without one whole frame. Cameras with "smart" codecs send a key frame, from
+which decoding can begin, only every 10 to 20 s."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:

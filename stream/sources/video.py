@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,16 +16,14 @@ from av.video.reformatter import VideoReformatter
 
 from stream.errors import SourceCorrupt, SourceStalled, SourceUnreachable
 from stream.redact import redact_url
-from stream.sources.base import SourceFrame, SourceInfo
+from stream.sources.base import DAMAGE_PATIENCE, SourceFrame, SourceInfo
 from stream.sources.completeness import count_frames, judged_packets, missing_bytes
 from stream.sources.ffmpeg import FALLBACK_INTERVAL, MAX_PIXELS, open_container, read_fault
 from stream.sources.frame_index import FrameIndex
 from stream.sources.handle import Handle
 from stream.sources.media_clock import MediaClock
 
-DAMAGE_PATIENCE = 30.0
-"""Seconds for which a camera may send data without one whole frame. Cameras with "smart" codecs send a key frame, from
-which decoding can begin, only every 10 to 20 s."""
+log = logging.getLogger(__name__)
 
 _MAX_FPS = 1000.0  # a higher "rate" is the resolution of the stream's clock
 
@@ -134,7 +133,7 @@ class VideoSource:
                 if self._handle.closing:
                     return
                 if frame.is_corrupt:
-                    self._media_clock.at(self._timestamp(frame))
+                    self._media_time(frame)
                     self._numbers.damaged_frame()
                     continue
                 yield self._source_frame(frame)
@@ -176,8 +175,20 @@ class VideoSource:
 
     def _source_frame(self, frame: av.VideoFrame) -> SourceFrame:
         image = self._reformatter.reformat(frame, format="bgr24", threads=1).to_ndarray()
-        media_time = self._media_clock.at(self._timestamp(frame))
-        return SourceFrame(self._numbers.good_frame(), media_time, np.asarray(image, np.uint8))
+        return SourceFrame(self._numbers.good_frame(), self._media_time(frame), np.asarray(image, np.uint8))
+
+    def _media_time(self, frame: av.VideoFrame) -> float:
+        clock, before = self._media_clock, self._media_clock.jumps
+        media_time = clock.at(self._timestamp(frame))
+        # At the 1st, 2nd, 4th, 8th ... jump: a camera whose clock is broken would fill the log.
+        if self._info.live and clock.jumps > before and clock.jumps & before == 0:
+            log.warning(
+                "%s: the camera's clock jumped by %.1f s (jump %d); its times go on without a break",
+                self._name,
+                clock.last_jump,
+                clock.jumps,
+            )
+        return media_time
 
     def _check_wait(self, waited: float) -> None:
         # When an RTSP stream times out, FFmpeg first hands out the half of a frame that had come, as if it were whole.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -107,6 +108,7 @@ class Run:
     Args:
         sources: what opening gives, one after the other: a source, or an error that opening raises.
         pauses: after so many pauses the capture is stopped.
+        port: what the camera's port answers, one time after the other.
     """
 
     def __init__(
@@ -121,8 +123,10 @@ class Run:
         jitter: random.Random | None = None,
         wall: Callable[[], float] | None = None,
         preprocess: Preprocess | None = None,
+        port: Iterable[bool] | None = None,
     ) -> None:
         self.clock = Clock()
+        answers = None if port is None else iter(port)
         self.mailbox = Mailbox(mode)
         self.frames: list[Captured] = []
         self.states: list[tuple[CameraState, str]] = []
@@ -138,6 +142,7 @@ class Run:
             mailbox=self.mailbox,
             report=lambda state, reason: self.states.append((state, reason)),
             preprocess=preprocess,
+            port_open=None if answers is None else lambda: next(answers),
             clocks=Clocks(wall=wall or (lambda: 5000.0 + self.clock.now), monotonic=self.clock),
             jitter=jitter or NoJitter(),
         )
@@ -247,6 +252,7 @@ def test_a_camera_is_not_paced() -> None:
         assert run.stop.waited == [RETRY_FIRST], "only before it is opened again"
 
 
+@pytest.mark.fault("wall clock jumps", "frame times follow it; the policy ends what was open")
 def test_small_differences_of_a_cameras_clock_are_smoothed_and_great_ones_followed() -> None:
     # The camera says 0, 0.1, 0.2; the first delay is within CLOCK_SLIP, the second beyond.
     walls = iter([5000.0, 5000.0, 5000.1 + 0.9 * CLOCK_SLIP, 5000.2 + 1.5 * CLOCK_SLIP])
@@ -311,6 +317,185 @@ def test_refused_credentials_are_tried_seldom_from_the_first_time_on() -> None:
     with Run(refused, mode=Mode.LIVE, pauses=2) as run:
         assert run.stop.waited == [RETRY_MOST, RETRY_MOST]
         assert run.story == [CONNECTING, CameraState.AUTH_FAILED, CONNECTING, CameraState.AUTH_FAILED]
+
+
+# A camera that is away, and whose port is asked
+
+
+OPEN, CLOSED = True, False
+
+
+def dead(count: int) -> list[Any]:
+    return [SourceUnreachable("dead") for _ in range(count)]
+
+
+@pytest.mark.fault("RTSP server restarts", "opened as soon as its port answers again, however long it was away")
+def test_a_camera_is_opened_as_soon_as_its_port_answers_again() -> None:
+    # Asked at once, and then every second: the pauses are 1, 2 and 4 s, and the port opens in the third.
+    asked = [CLOSED] * 2 + [CLOSED] * 3 + [CLOSED, CLOSED, OPEN]
+    with Run([*dead(3), GreySource(1, live=True)], mode=Mode.LIVE, pauses=6, port=[*asked, CLOSED]) as run:
+        assert run.stop.waited == [1, 1, 1, 1, 1, 1]
+        assert run.story[-3:] == [CONNECTING, LIVE, CameraState.STALLED]
+
+
+def test_after_its_return_the_pauses_begin_anew_for_its_stream_may_need_a_moment_more() -> None:
+    asked = [CLOSED] * 2 + [CLOSED, OPEN] + [OPEN] * 2 + [OPEN] * 3
+    with Run(dead(5), mode=Mode.LIVE, pauses=5, port=[*asked, OPEN]) as run:
+        assert [reason for state, reason in run.states if state is CameraState.OFFLINE] == [
+            f"dead; next attempt in {pause} s" for pause in (1, 2, 1, 2)
+        ]
+
+
+def test_a_port_that_is_open_all_the_time_keeps_the_pauses() -> None:
+    with Run(dead(4), mode=Mode.LIVE, pauses=7, port=itertools.repeat(OPEN)) as run:
+        assert run.stop.waited == [1] * 7
+        assert run.story.count(CONNECTING) == 3, "after 1 and 2 s; the next one would be after 4"
+
+
+def test_a_camera_that_refuses_us_is_never_asked() -> None:
+    refused: list[Any] = [SourceUnauthorized("401") for _ in range(2)]
+    with Run(refused, mode=Mode.LIVE, pauses=2, port=[]) as run:
+        assert run.stop.waited == [RETRY_MOST, RETRY_MOST]
+        assert run.capture.error == ""
+
+
+# What the pictures say
+
+
+class _Repeating(GreySource):
+    """Shows the same picture twice each time."""
+
+    def frames(self) -> Iterator[SourceFrame]:
+        for frame in super().frames():
+            yield replace(frame, image=np.full_like(frame.image, 10 + frame.index // 2))
+
+
+def test_live_repeated_pictures_are_counted_and_not_scored() -> None:
+    with Run([_Repeating(6, live=True)], mode=Mode.LIVE, pauses=1) as run:
+        assert run.numbers == [0, 2, 4]
+        assert run.mailbox.drops == {"reader.duplicate": 3}
+        assert run.capture.captured == 6
+
+
+def test_in_replay_every_picture_is_scored_though_it_repeats_the_one_before() -> None:
+    with Run([_Repeating(6)]) as run:
+        assert run.numbers == [0, 1, 2, 3, 4, 5]
+        assert run.mailbox.drops == {}
+
+
+class _Resized(GreySource):
+    """Shows pictures of half the size from the third on."""
+
+    def frames(self) -> Iterator[SourceFrame]:
+        for frame in super().frames():
+            yield frame if frame.index < 2 else replace(frame, image=frame.image[::2, ::2].copy())
+
+
+def test_a_camera_that_changes_its_size_goes_on_and_says_so() -> None:
+    sources: list[Any] = [_Resized(4, live=True), GreySource(1, live=True)]
+    with Run(sources, mode=Mode.LIVE, pauses=2) as run:
+        assert run.numbers == [0, 1, 2, 3, 4]
+        assert [reason for state, reason in run.states if state is LIVE] == [
+            "grey: 64x48",
+            "grey: 32x24 (was 64x48)",
+            "grey: 64x48 (was 32x24)",
+        ]
+        motion = [captured.motion for captured in run.frames]
+        assert motion[1] is not None
+        assert motion[2] is None, "nothing of that size to compare with"
+
+
+def test_frame_times_stay_with_the_wall_clock_when_media_time_runs_away() -> None:
+    class Racing(GreySource):
+        def frames(self) -> Iterator[SourceFrame]:
+            for frame in super().frames():
+                yield replace(frame, media_time=frame.media_time * (1 if frame.index < 3 else 1000))
+
+    with Run([Racing(6, live=True)], mode=Mode.LIVE, pauses=1) as run:
+        assert all(abs(captured.frame_time - 5100.0) <= CLOCK_SLIP for captured in run.frames)
+
+
+# Progress
+
+
+def test_a_thread_that_hangs_in_its_source_is_stuck_for_as_long_as_that() -> None:
+    clock, opened, go_on = Clock(), threading.Event(), threading.Event()
+
+    def hang() -> GreySource:
+        opened.set()
+        go_on.wait(PATIENCE_S)
+        return GreySource(0)
+
+    capture = a_capture(hang, clock, endless=False)
+    capture.start()
+    opened.wait(PATIENCE_S)
+    clock.now += 70.0
+    stuck = capture.stuck_for
+    go_on.set()
+    capture.join(PATIENCE_S)
+
+    assert stuck == 70.0
+    assert capture.finished
+    assert capture.stuck_for == 0.0, "a thread that has ended is not stuck"
+
+
+def test_a_thread_that_waits_before_it_tries_again_is_not_stuck() -> None:
+    clock, told = Clock(), threading.Event()
+
+    def refuse() -> GreySource:
+        raise SourceUnauthorized("401")
+
+    def report(state: CameraState, reason: str) -> None:
+        if state is CameraState.AUTH_FAILED:
+            told.set()
+
+    capture = a_capture(refuse, clock, report=report)
+    capture.start()
+    told.wait(PATIENCE_S)
+    wait_until(lambda: capture.stuck_for == 0.0)
+    clock.now += 70.0
+    stuck = capture.stuck_for
+    capture.stop()
+    capture.join(PATIENCE_S)
+
+    assert stuck == 0.0
+
+
+def test_every_frame_is_progress() -> None:
+    clock = Clock()
+    stuck: list[float] = []
+
+    class Slow(GreySource):
+        def frames(self) -> Iterator[SourceFrame]:
+            for frame in super().frames():
+                stuck.append(capture.stuck_for)
+                clock.now += 3.0
+                yield frame
+
+    capture = a_capture(lambda: Slow(4, live=True), clock, endless=False)
+    capture.start()
+    capture.join(PATIENCE_S)
+
+    assert stuck == [0.0] * 4
+
+
+def a_capture(
+    open_source: Callable[[], GreySource],
+    clock: Clock,
+    *,
+    endless: bool = True,
+    report: Callable[[CameraState, str], None] = lambda *_: None,
+) -> Capture:
+    return Capture(
+        open_source=open_source,
+        mode=Mode.LIVE,
+        fps=None,
+        recorded_at=0.0,
+        endless=endless,
+        mailbox=Mailbox(Mode.LIVE),
+        report=report,
+        clocks=Clocks(wall=clock, monotonic=clock),
+    )
 
 
 def test_pauses_vary_a_little_so_that_cameras_do_not_come_back_together() -> None:

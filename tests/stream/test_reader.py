@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +17,11 @@ from pipeline_fakes import HEIGHT, PATIENCE_S, WIDTH, GreySource, short_folder, 
 
 from spade_core.preprocess import Preprocess
 from stream.endpoints import parse_endpoint
-from stream.errors import LinkLost, SourceCorrupt
+from stream.errors import LinkLost, SourceCorrupt, SourceStalled
 from stream.link import Ended, Joined, LinkEvent, LinkServer, Reported
 from stream.messages import CameraState, FramePacket, Mode
-from stream.reader import Reader, ReaderSettings
+from stream.reader import Reader, ReaderSettings, patience_with
+from stream.sources.base import DAMAGE_PATIENCE
 
 SIDE = 32  # pixels of the scoring image
 
@@ -81,6 +85,7 @@ class Running:
         fps: float | None = None,
         camera: str = "gate",
         recorded_at: float = 1000.0,
+        stuck_after: float | None = None,
     ) -> None:
         self.stop = threading.Event()
         self.failure: Exception | None = None
@@ -91,6 +96,7 @@ class Running:
             recorded_at=recorded_at,
             endless=source.info.live,
             preprocess=Preprocess(SIDE),
+            stuck_after=stuck_after,
         )
         self.reader = Reader(
             settings, endpoint=site.endpoint, open_source=lambda: source, stopping=self.stop.is_set
@@ -194,6 +200,66 @@ def test_a_reader_that_is_stopped_without_a_worker_leaves_too(site: Site, monkey
     wait_until(lambda: running.ended)
 
     assert (running.failure, running.reader.sent) == (None, 0)
+
+
+@pytest.mark.fault("decoder hangs", "STALLED is told; the reader process ends and is started again")
+def test_a_reader_whose_decoder_hangs_says_so_and_ends(site: Site) -> None:
+    go_on = threading.Event()
+    source = GreySource(3, live=True, gate=lambda index: go_on.wait(PATIENCE_S) if index == 2 else None)
+    running = Running(site, source, mode=Mode.LIVE, stuck_after=1.0)
+    running.wait(site)
+    go_on.set()
+
+    assert isinstance(running.failure, SourceStalled)
+    told = site.of(Reported)[-1].event
+    assert told.state is CameraState.STALLED
+    assert re.fullmatch(
+        r"the decoder has made no progress for \d+ s; the reader ends so that it is started again", told.reason
+    )
+    assert str(running.failure) == f"camera gate: {told.reason}"
+
+
+def test_a_hung_reader_without_a_worker_ends_too(site: Site) -> None:
+    go_on = threading.Event()
+    site.close()
+    source = GreySource(3, live=True, gate=lambda index: go_on.wait(PATIENCE_S))
+    running = Running(site, source, mode=Mode.LIVE, stuck_after=0.5)
+    wait_until(lambda: running.ended)
+    go_on.set()
+
+    assert isinstance(running.failure, SourceStalled)
+
+
+HUNG = """
+import ctypes, sys
+from stream.endpoints import parse_endpoint
+from stream.messages import Mode
+from stream.reader import Reader, ReaderSettings, patience_with
+from stream.sources.base import DAMAGE_PATIENCE
+from spade_core.preprocess import Preprocess
+
+def hang():  # in C, without a chance for Python to get in between
+    ctypes.CDLL(None).sleep(600)
+
+settings = ReaderSettings("gate", Mode.LIVE, None, 0.0, True, Preprocess(32), stuck_after=0.5)
+Reader(settings, endpoint=parse_endpoint(sys.argv[1]), open_source=hang, stopping=lambda: False).run()
+"""
+
+
+def test_the_process_of_a_reader_whose_decoder_hangs_really_ends(site: Site) -> None:
+    command = [sys.executable, "-c", HUNG, str(site.endpoint)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            _, said = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+
+    assert process.returncode == 1
+    assert "SourceStalled: camera gate: the decoder has made no progress" in said
+
+
+def test_a_camera_that_sends_damage_only_is_slow_and_not_hung() -> None:
+    assert patience_with(open_timeout=5.0, read_timeout=2.0) == 10.0 + DAMAGE_PATIENCE
 
 
 def test_a_replay_waits_for_the_worker(site: Site) -> None:

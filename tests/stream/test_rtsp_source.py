@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
+import time
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -14,13 +16,19 @@ from urllib.parse import quote
 import pytest
 from video_files import COUNT, HEIGHT, WIDTH, brightness, level, make_video
 
+from stream.capture import Capture
 from stream.errors import SourceError, SourceStalled, SourceUnauthorized, SourceUnreachable
+from stream.lookout import Watching
+from stream.mailbox import Mailbox
+from stream.messages import CameraState, Mode
 from stream.sources import open_source
 from stream.sources.base import Source
+from stream.sources.port_probe import port_probe
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 SERVER = Path(__file__).parents[1] / "rtsp_server.py"
 USER, PASSWORD = "bob", "p@ss/w?rd#1"
+BACK_WITHIN = 5.0  # s from the return of a camera's server to LIVE: what is promised
 BOUND = 30.0  # seconds: far more than any wait here; a test that reaches it has failed
 
 pytestmark = [pytest.mark.rtsp, pytest.mark.slow]
@@ -44,15 +52,16 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_video(tmp_path_factory.mktemp("rtsp") / "recording.avi", codec="mjpeg")
 
 
-@pytest.fixture
-def camera(recording: Path) -> Iterator[Camera]:
-    """A camera that plays the recording over and over."""
+@contextmanager
+def playing(recording: Path, *, port: int = 0) -> Iterator[Camera]:
+    """A camera that plays the recording over and over, on this port (0 = any free one)."""
     imports = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
     try:
         subprocess.run([SYSTEM_PYTHON, "-c", imports], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip(f"{SYSTEM_PYTHON} cannot import GstRtspServer (Debian: gir1.2-gst-rtsp-server-1.0, python3-gi)")
-    command = [SYSTEM_PYTHON, str(SERVER), str(recording), "--user", USER, "--password", PASSWORD]
+    command = [SYSTEM_PYTHON, str(SERVER), str(recording), "--port", str(port)]
+    command += ["--user", USER, "--password", PASSWORD]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         ready = process.stdout.readline()  # ends too if the server does
@@ -62,6 +71,13 @@ def camera(recording: Path) -> Iterator[Camera]:
         finally:
             process.send_signal(signal.SIGCONT)
             process.kill()
+
+
+@pytest.fixture
+def camera(recording: Path) -> Iterator[Camera]:
+    """A camera that plays the recording over and over."""
+    with playing(recording) as one:
+        yield one
 
 
 def assert_no_password(error: BaseException) -> None:
@@ -136,3 +152,55 @@ def test_a_camera_that_freezes_is_stalled(camera: Camera) -> None:
     fault = read_until_fault(source)
     assert isinstance(fault, SourceStalled)
     assert_no_password(fault)
+
+
+class Story:
+    """What a capture reports, with the times."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[float, CameraState, str]] = []
+
+    def report(self, state: CameraState, reason: str) -> None:
+        self.told.append((time.monotonic(), state, reason))
+
+    def count(self, state: CameraState) -> int:
+        return sum(told == state for _, told, _ in self.told)
+
+    def wait(self, state: CameraState, times: int = 1) -> float:
+        """When it was told this for the given time."""
+        deadline = time.monotonic() + BOUND
+        while self.count(state) < times:
+            assert time.monotonic() < deadline, f"{state} did not come: {self.told}"
+            time.sleep(0.01)
+        return [moment for moment, told, _ in self.told if told == state][times - 1]
+
+
+@pytest.mark.fault("RTSP server restarts", "LIVE within 5 s of its return, after a long outage too")
+def test_a_camera_is_live_soon_after_its_server_has_come_back(recording: Path) -> None:
+    story = Story()
+    with playing(recording) as first:
+        url, port = first.url(), int(first.address.split(":")[1].split("/")[0])
+        capture = Capture(
+            open_source=lambda: open_source(url, read_timeout=2.0),
+            mode=Mode.LIVE,
+            fps=5,
+            recorded_at=0.0,
+            endless=True,
+            mailbox=Mailbox(Mode.LIVE),
+            report=story.report,
+            watching=Watching(None, None),
+            port_open=port_probe(url),
+        )
+        capture.start()
+        story.wait(CameraState.LIVE)
+    try:
+        story.wait(CameraState.OFFLINE, 4)  # now it would wait for about 8 s
+        with playing(recording, port=port):
+            returned = time.monotonic()
+            back = story.wait(CameraState.LIVE, 2) - returned
+    finally:
+        capture.stop()
+        capture.join(BOUND)
+
+    assert back < BACK_WITHIN
+    assert PASSWORD not in str(story.told)

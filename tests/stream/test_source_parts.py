@@ -25,6 +25,7 @@ def test_a_missing_time_stamp_is_bridged_and_the_next_one_counts_again() -> None
     assert [late.at(t) for t in (None, 0.1, 0.2)] == pytest.approx([0.0, 0.1, 0.2])
 
 
+@pytest.mark.fault("camera's clock jumps (PTS)", "bridged: media time goes on by one frame")
 def test_a_clock_set_back_is_bridged_and_runs_on() -> None:
     clock = MediaClock(0.1)
     assert [clock.at(t) for t in (50.0, 50.1, 3.0, 3.1)] == pytest.approx([0.0, 0.1, 0.2, 0.3])
@@ -35,11 +36,39 @@ def test_jitter_backwards_repeats_the_time_and_moves_nothing() -> None:
     assert [clock.at(t) for t in (0.0, 0.2, 0.15, 0.3)] == pytest.approx([0.0, 0.2, 0.2, 0.3])
 
 
+@pytest.mark.fault("camera's clock jumps (PTS)", "bridged: media time goes on by one frame")
 def test_a_jump_forwards_is_bridged_on_a_live_stream_and_believed_in_a_file() -> None:
     times = (0.0, 0.1, 3600.0, 3600.1)
     live, file = MediaClock(0.1, longest_gap=10.0), MediaClock(0.1)
     assert [live.at(t) for t in times] == pytest.approx([0.0, 0.1, 0.2, 0.3])
     assert [file.at(t) for t in times] == pytest.approx(times)
+
+
+@pytest.mark.fault("camera's clock wraps (MPEG-TS, 26.5 h)", "bridged: media time goes on by one frame")
+@pytest.mark.parametrize("longest_gap", [10.0, None])
+def test_the_clock_of_an_mpeg_stream_that_wraps_round_is_bridged(longest_gap: float | None) -> None:
+    ticks = [2**33 - 9000, 2**33 - 1, 9000 - 1, 18000 - 1]  # of 1/90,000 s, in 33 bits
+    clock = MediaClock(0.1, longest_gap=longest_gap)
+
+    assert [clock.at(tick / 90_000) for tick in ticks] == pytest.approx([0.0, 0.1, 0.2, 0.3], abs=2e-5)
+    assert clock.jumps == 1
+    assert clock.last_jump == pytest.approx(-(2**33) / 90_000 + 0.1, abs=1e-3)
+
+
+def test_jumps_are_counted_and_what_is_believed_is_none() -> None:
+    clock = MediaClock(0.1, longest_gap=10.0)
+    for timestamp in (0.0, 0.1, 5.0, None, 3600.0, 3600.1, 7.0):
+        clock.at(timestamp)
+
+    assert (clock.jumps, round(clock.last_jump, 1)) == (2, -3593.1)
+
+
+def test_a_camera_whose_clock_stands_still_goes_on_at_its_nominal_rate() -> None:
+    live, file = MediaClock(0.04, longest_gap=10.0), MediaClock(0.04)
+    times = [0.0, *[0.04] * 125, 0.08]
+
+    assert [live.at(t) for t in times][-2:] == pytest.approx([0.04 + 100 * 0.04, 0.04 + 101 * 0.04])
+    assert [file.at(t) for t in times][-2:] == pytest.approx([0.04, 0.08])
 
 
 def test_a_damaged_packet_leaves_its_hole_where_it_stood_although_the_decoder_lags() -> None:

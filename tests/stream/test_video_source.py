@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -188,3 +189,43 @@ def test_the_last_packet_of_a_transport_stream_cut_short_counts_as_damaged(video
     with av.open(str(cut(videos / "h264.ts", tmp_path / "cut.ts", keep=0.7))) as container:
         damaged = [damaged for packet, damaged in judged_packets(container, complete=False) if packet.size]
     assert damaged == [False] * (len(damaged) - 1) + [True]
+
+
+def test_a_stream_that_changes_its_size_shows_the_new_one(tmp_path: Path) -> None:
+    for name, width in (("small", 160), ("large", 320)):
+        with av.open(str(tmp_path / name), "w", format="mpegts") as file:
+            stream = file.add_stream("libx264", rate=FPS, options={"tune": "zerolatency"})
+            stream.width, stream.height, stream.pix_fmt = width, width // 2, "yuv420p"
+            picture = np.random.default_rng(0).integers(0, 255, (width // 2, width, 3), np.uint8)
+            for _ in range(5):
+                file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+            file.mux(stream.encode(None))
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes((tmp_path / "small").read_bytes() + (tmp_path / "large").read_bytes())
+    frames, _ = read(open_source(str(joined)))
+    sizes = [frame.image.shape[:2] for frame in frames]
+
+    assert sizes[0] == (80, 160)
+    assert sizes[-1] == (160, 320)
+    times = [frame.media_time for frame in frames]
+    assert times == sorted(times)
+    assert times[-1] < 2.0, "the second part begins with the clock at its start again"
+
+
+def test_the_clock_of_an_mpeg_stream_that_wraps_round_is_bridged(tmp_path: Path) -> None:
+    path = tmp_path / "wraps.ts"
+    start = 2**33 - 9 * 9000  # of 1/90,000 s; the tenth frame would be the first after the wrap
+    with av.open(str(path), "w", options={"muxdelay": "0", "avoid_negative_ts": "disabled"}) as file:
+        stream = file.add_stream("mpeg2video", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, FPS)
+        for index in range(COUNT):
+            image = np.full((HEIGHT, WIDTH, 3), level(index), np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.pts, frame.time_base = start // 9000 + index, Fraction(1, FPS)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    frames, end = read(open_source(str(path)))
+
+    assert end is None
+    assert [frame.media_time for frame in frames] == pytest.approx([n / FPS for n in range(COUNT)], abs=2e-3)
