@@ -6,7 +6,6 @@ the folder connect. So whoever binds calls :func:`claim` first. Used by ``config
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
 import os
 import stat
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 import zmq
 
 from stream.errors import EndpointBusy, UsageError
+from stream.lockfile import Taken, take
 
 MAX_IPC_PATH_BYTES = 107
 """``sun_path`` of a Unix socket holds 108 bytes, the closing zero included."""
@@ -53,7 +53,6 @@ class Claim:
     def close(self) -> None:
         """Gives the endpoint up. May be called twice."""
         if self._lock is not None:
-            # The lock file stays: removing it would let two processes lock two different files of the same name.
             os.close(self._lock)
             self._lock = None
 
@@ -180,19 +179,9 @@ def _private_folder(folder: Path) -> None:
 
 
 def _lock(endpoint: Endpoint, path: Path) -> int:
-    # flock, not POSIX record locks: those do not conflict inside one process and vanish when any copy is closed.
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    except BlockingIOError:
-        owner = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
-        os.close(lock)
+        return take(path)
+    except Taken as taken:
         raise EndpointBusy(
-            f"endpoint {endpoint} is owned by process {owner}: stop that process or choose another endpoint"
+            f"endpoint {endpoint} is owned by process {taken.owner}: stop that process or choose another endpoint"
         ) from None
-    except BaseException:
-        os.close(lock)
-        raise
-    return lock

@@ -32,9 +32,12 @@ from typing import Any, Self
 import zmq
 
 from stream import wire
-from stream.endpoints import Endpoint, bind, claim
+from stream.curve import CurveServer, Peer
+from stream.endpoints import Endpoint, SecureSocket
 from stream.errors import WireError
+from stream.guard import Limits
 from stream.messages import CameraState, FramePacket, Mode, StateEvent
+from stream.server_socket import ServerSocket
 from stream.wire import Envelope, Kind
 
 BEAT_INTERVAL = 1.0
@@ -52,6 +55,13 @@ _CONNECTING = 0.05  # s between attempts to say HELLO
 
 _HIGH_WATER = 8
 """Messages in a socket's own queue: credit allows one frame, the rest is small talk."""
+
+_MOST_AT_ONCE = 256
+"""Messages taken in one call, so that a flood of them cannot keep the worker from scoring."""
+
+LIMITS = Limits(held=64 << 20, held_in_all=256 << 20)
+"""Bytes that readers' connections may hold in memory: the largest legal frame has 37 MB (see ``wire``), and by credit
+there is one at a time; with 64 cameras of 4K, all together hold 200 MB while the worker does not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +88,15 @@ class Ended:
     drops: Mapping[str, int]
 
 
-LinkEvent = Joined | Reported | Ended | FramePacket
+@dataclass(frozen=True, slots=True)
+class Spoiled:
+    """A frame came that cannot be used: damaged on its way, or against the wire format. It is lost, not its camera."""
+
+    camera: str
+    reason: str
+
+
+LinkEvent = Joined | Reported | Ended | Spoiled | FramePacket
 
 
 @dataclass(slots=True)
@@ -97,27 +115,25 @@ class LinkServer:
     Args:
         endpoint: bound here; claimed first.
         cameras: ids that may join; others are refused.
+        secure: whose key may be which camera; None where the endpoint itself is the guard.
         monotonic: clock.
     """
 
     def __init__(
-        self, endpoint: Endpoint, *, cameras: Collection[str], monotonic: Callable[[], float] = time.monotonic
+        self,
+        endpoint: Endpoint,
+        *,
+        cameras: Collection[str],
+        secure: CurveServer | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cameras, self._monotonic = frozenset(cameras), monotonic
-        self._claim = claim(endpoint)
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_PART_BYTES)
-        self._socket.setsockopt(zmq.RCVHWM, _HIGH_WATER)
-        self._socket.setsockopt(zmq.SNDHWM, _HIGH_WATER)
-        try:
-            self.address = bind(self._socket, endpoint)
-        except BaseException:
-            self.close()
-            raise
+        options = {zmq.MAXMSGSIZE: wire.MAX_PART_BYTES, zmq.RCVHWM: _HIGH_WATER, zmq.SNDHWM: _HIGH_WATER}
+        self._socket = ServerSocket(endpoint, options=options, limits=LIMITS, secure=secure)
+        self.address = self._socket.address
         self.worker = secrets.token_hex(8)
         self.malformed = 0  # messages that were dropped because they break the wire format or the protocol
+        self.forbidden = 0  # messages that were dropped because the sender's key is not the camera's
         self._peers: dict[str, _Peer] = {}
 
     def __enter__(self) -> Self:
@@ -129,21 +145,25 @@ class LinkServer:
     def close(self) -> None:
         """Frees the endpoint. May be called twice."""
         self._socket.close()
-        self._context.term()
-        self._claim.close()
+
+    def guarded(self) -> dict[str, int]:
+        """Connections over TCP at this moment, and how many were shut or not let in, by reason."""
+        return self._socket.counts()
 
     def poll(self, timeout: float) -> list[LinkEvent]:
-        """Waits up to ``timeout`` seconds for messages and returns all that have come, in order."""
+        """Waits up to ``timeout`` seconds for messages and returns those that have come, in order."""
         events: list[LinkEvent] = []
         wait = max(0, int(timeout * 1000))
-        while self._socket.poll(wait):
+        for _ in range(_MOST_AT_ONCE):
+            received = self._socket.receive() if self._socket.poll(wait) else None
+            if received is None:
+                break
             wait = 0
-            identity, *parts = self._socket.recv_multipart()
             try:
-                event = self._handle(identity, wire.decode(parts))
-            except WireError:
+                event = self._handle(received.identity, received.peer, wire.decode(received.parts))
+            except WireError as error:
                 self.malformed += 1
-                continue
+                event = self._spoiled(received.identity, received.parts, str(error))
             if event is not None:
                 events.append(event)
         return events
@@ -163,6 +183,14 @@ class LinkServer:
         if peer := self._peers.pop(camera, None):
             self._send(peer.identity, Kind.DONE, {"scored": peer.scored})
 
+    def admit(self, cameras: Collection[str]) -> None:
+        """Changes which cameras may join from now on."""
+        self._cameras = frozenset(cameras)
+
+    def dismiss(self, camera: str) -> None:
+        """Forgets a camera's reader; where it is still there, it has to say HELLO again."""
+        self._peers.pop(camera, None)
+
     def silent(self) -> list[str]:
         """Forgets cameras whose reader has not given a sign for ``SILENCE`` seconds; returns their ids."""
         now = self._monotonic()
@@ -171,10 +199,16 @@ class LinkServer:
             del self._peers[camera]
         return gone
 
-    def _handle(self, identity: bytes, envelope: Envelope) -> LinkEvent | None:
+    def _handle(self, identity: bytes, sender: Peer, envelope: Envelope) -> LinkEvent | None:
+        camera = str(envelope.meta.get("camera"))
+        if not sender.may_be(camera):
+            # Asked of every message, not only of HELLO: a key may be revoked while its holder is connected.
+            self.forbidden += 1
+            reason = f"this key may not be camera {camera[:64]!r}: see 'spade-stream keys' on the worker's machine"
+            self._send(identity, Kind.REFUSED, {"reason": reason, "retry": False})
+            return None
         if envelope.kind is Kind.HELLO:
             return self._hello(identity, envelope.meta)
-        camera = str(envelope.meta.get("camera"))
         peer = self._peers.get(camera)
         if peer is None or peer.identity != identity:
             self._send(identity, Kind.REFUSED, {"reason": "this worker does not know you: say HELLO", "retry": True})
@@ -192,6 +226,15 @@ class LinkServer:
                 return None
             case kind:
                 raise WireError(f"a reader does not send {kind.name}")
+
+    def _spoiled(self, identity: bytes, parts: list[bytes], reason: str) -> Spoiled | None:
+        # The reader has used up its credit for it: without another one both ends would wait for each other for ever.
+        camera = next((camera for camera, peer in self._peers.items() if peer.identity == identity), None)
+        if camera is None or wire.claimed_kind(parts) is not Kind.FRAME:
+            return None
+        self._peers[camera].heard_mono = self._monotonic()
+        self.grant(camera)
+        return Spoiled(camera, reason)
 
     def _hello(self, identity: bytes, meta: Mapping[str, Any]) -> LinkEvent | None:
         camera = str(meta.get("camera"))
@@ -216,7 +259,7 @@ class LinkServer:
 
     def _send(self, identity: bytes, kind: Kind, meta: Mapping[str, Any]) -> None:
         with suppress(zmq.ZMQError):  # the peer is gone or does not read; it will say HELLO when it is back
-            self._socket.send_multipart([identity, *wire.encode(kind, meta)], zmq.DONTWAIT)
+            self._socket.send(identity, wire.encode(kind, meta))
 
 
 @dataclass(slots=True)
@@ -241,13 +284,21 @@ class LinkClient:
         endpoint: the worker's.
         camera: id.
         mode: lossless mode sends again what a dying worker may not have scored.
+        secure: sets the CURVE keys of each new socket before it connects.
         monotonic: clock.
     """
 
     def __init__(
-        self, endpoint: Endpoint, *, camera: str, mode: Mode, monotonic: Callable[[], float] = time.monotonic
+        self,
+        endpoint: Endpoint,
+        *,
+        camera: str,
+        mode: Mode,
+        secure: SecureSocket | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._endpoint, self._camera, self._mode, self._monotonic = endpoint, camera, mode, monotonic
+        self._secure = secure
         self._context = zmq.Context()
         self._flow = _Flow(heard_mono=monotonic())
         self._again: list[FramePacket] = []
@@ -395,6 +446,8 @@ class LinkClient:
         socket.setsockopt(zmq.SNDHWM, _HIGH_WATER)
         socket.setsockopt(zmq.RCVHWM, _HIGH_WATER)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        if self._secure is not None:
+            self._secure(self._context, socket)
         socket.connect(self._endpoint.url)
         return socket
 

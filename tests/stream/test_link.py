@@ -24,6 +24,7 @@ from stream.link import (
     LinkEvent,
     LinkServer,
     Reported,
+    Spoiled,
 )
 from stream.messages import CameraState, FramePacket, Mode, StateEvent
 from stream.wire import Envelope, Kind, decode, encode, encode_frame
@@ -165,6 +166,7 @@ def test_a_camera_that_is_not_configured_is_refused_for_good(net: Net) -> None:
     assert (client.connected, net.events) == (False, [])
 
 
+@pytest.mark.fault("duplicate camera id from a second peer", "refused; the first one is not disturbed")
 def test_a_second_reader_of_a_camera_is_refused_while_the_first_is_there(net: Net) -> None:
     first = net.joined_reader()
     second = net.reader()
@@ -285,6 +287,34 @@ def test_finishing_a_camera_that_is_not_there_does_nothing(net: Net) -> None:
     net.server.mark_scored("gate", 1)
 
 
+# Cameras that come and go while the worker runs
+
+
+def test_a_camera_that_is_added_may_join_from_then_on(net: Net) -> None:
+    assert net.server is not None
+    net.server.admit(["gate", "roof"])
+
+    assert net.joined_reader("roof").connected
+
+
+def test_a_camera_that_is_removed_and_dismissed_is_refused_with_its_next_word(net: Net) -> None:
+    client = net.joined_reader()
+    assert net.server is not None
+    net.server.admit(["back"])
+    net.server.dismiss("gate")
+
+    net.run_until(lambda: client.refusal)
+    assert client.refusal == "camera 'gate' is not in the worker's configuration"
+
+
+def test_a_reader_that_is_dismissed_for_a_fresh_start_joins_again_by_itself(net: Net) -> None:
+    client = net.joined_reader(mode=Mode.LIVE)
+    assert net.server is not None
+    net.server.dismiss("gate")
+
+    net.run_until(lambda: client.welcomes == 2 and client.wants_frame)
+
+
 # Silence
 
 
@@ -377,6 +407,7 @@ def test_state_and_end_that_find_no_room_say_so(net: Net) -> None:
 # A new worker
 
 
+@pytest.mark.fault("worker dies with a frame on its way (replay)", "the frame is sent again to the next worker")
 def test_in_replay_a_new_worker_gets_what_the_old_one_had_not_scored(net: Net) -> None:
     client = net.joined_reader()
     client.send_frame(a_packet(0))
@@ -417,6 +448,7 @@ def test_in_replay_a_frame_sent_to_nobody_is_sent_again(net: Net) -> None:
     assert client.lost == 0
 
 
+@pytest.mark.fault("worker dies with a frame on its way (live)", "one frame of the camera is lost, and counted")
 def test_live_a_frame_that_was_on_its_way_is_counted_and_not_sent_again(net: Net) -> None:
     client = net.joined_reader(mode=Mode.LIVE)
     client.send_frame(a_packet(0))
@@ -472,8 +504,9 @@ def frame_with(field: str, text: bytes) -> list[Any]:
 
 def signed(kind: Kind, meta: bytes, payloads: list[bytes] | None = None) -> list[Any]:
     payloads = payloads or []
-    crc = zlib.crc32(b"".join([meta, *payloads]))
-    return [struct.pack("!4sBBHII", b"SPDS", 1, kind, len(payloads), len(meta), crc), meta, *payloads]
+    head = struct.pack("!4sBBHI", b"SPDS", 2, kind, len(payloads), len(meta))
+    checked = [head, *(struct.pack("!I", len(part)) + part for part in (meta, *payloads))]
+    return [head + struct.pack("!I", zlib.crc32(b"".join(checked))), meta, *payloads]
 
 
 MALFORMED = {
@@ -499,18 +532,37 @@ MALFORMED = {
 }
 
 
+@pytest.mark.fault("corrupt JPEG part", "that frame is lost and counted; its camera goes on")
+@pytest.mark.parametrize("part", [0, 1, 2, 4], ids=["header", "meta", "image", "view"])
+def test_a_frame_that_is_damaged_on_its_way_is_reported_and_the_next_one_may_be_sent(
+    net: Net, stranger: Stranger, part: int
+) -> None:
+    stranger.send(encode(Kind.HELLO, {"camera": "gate", "mode": "live"}))
+    net.run_until(lambda: len(stranger.listen()) == 2)
+    parts = [bytearray(data) for data in encode_frame(a_packet(0))]
+    parts[part][-1] ^= 1
+    stranger.send([bytes(data) for data in parts])
+    net.run_until(lambda: len(stranger.listen()) == 3)
+
+    assert stranger.answers[-1].kind is Kind.CREDIT
+    (joined, spoiled) = net.events
+    assert (type(joined), type(spoiled)) == (Joined, Spoiled)
+    assert spoiled.camera == "gate"
+
+
+@pytest.mark.fault("malformed messages to the worker", "counted and ignored")
 @pytest.mark.parametrize("parts", MALFORMED.values(), ids=MALFORMED.keys())
 def test_what_is_malformed_is_counted_and_ignored(net: Net, stranger: Stranger, parts: list[Any]) -> None:
     stranger.send(encode(Kind.HELLO, {"camera": "gate", "mode": "live"}))
     net.run_until(lambda: len(stranger.listen()) == 2)
     stranger.send(parts)
     stranger.send(encode(Kind.BEAT, {"camera": "gate"}))
-    net.run_until(lambda: len(stranger.listen()) == 3)
+    net.run_until(lambda: Kind.BEAT in [answer.kind for answer in stranger.listen()])
 
     assert net.server is not None
     assert net.server.malformed == 1
-    assert net.events == [Joined("gate", Mode.LIVE)]
-    assert stranger.answers[-1].kind is Kind.BEAT, "the reader stays welcome"
+    assert [event for event in net.events if not isinstance(event, Spoiled)] == [Joined("gate", Mode.LIVE)]
+    assert Kind.BEAT in [answer.kind for answer in stranger.answers], "the reader stays welcome"
 
 
 def test_a_frame_of_somebody_who_never_said_hello_is_refused(net: Net, stranger: Stranger) -> None:
@@ -521,6 +573,7 @@ def test_a_frame_of_somebody_who_never_said_hello_is_refused(net: Net, stranger:
     assert net.events == []
 
 
+@pytest.mark.fault("a stranger speaks for a camera", "refused; the camera goes on")
 def test_a_stranger_cannot_speak_for_a_camera_that_has_a_reader(net: Net, stranger: Stranger) -> None:
     client = net.joined_reader()
     stranger.send(encode(Kind.END, {"camera": "gate", "error": "", "drops": {}}))

@@ -1,0 +1,271 @@
+"""Key files: private from the first byte, never overwritten, refused where others can read them, and never shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from stream import key_making
+from stream.cli import main
+from stream.errors import KeyFileError
+from stream.key_making import authorise, issue, make_folder, revoke
+from stream.keys import Role, access_stamp, load_folder, load_local, load_secret
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A server's keys, with a key each for camera gate and subscriber ops."""
+    made = tmp_path / "keys"
+    make_folder(made)
+    issue(made, Role.READER, ["gate"])
+    issue(made, Role.SUBSCRIBER, ["ops"])
+    return made
+
+
+@pytest.fixture
+def careless() -> Iterator[None]:
+    """A umask that keeps nothing private by itself."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def secrets_of(folder: Path) -> list[str]:
+    return [json.loads(file.read_text())["secret"] for file in folder.rglob("*.key")]
+
+
+@pytest.mark.usefixtures("careless")
+def test_secrets_and_folders_are_private_whatever_the_umask(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    make_folder(folder)
+    issued = issue(folder, Role.READER, ["gate"])
+    carried = issue(folder, Role.READER, ["yard"], out=tmp_path / "yard.key")
+
+    assert {mode(file) for file in (folder / "server.key", folder / "local.key", issued, carried)} == {0o600}
+    assert {mode(path) for path in (folder, *folder.iterdir()) if path.is_dir()} == {0o700}
+
+
+@pytest.mark.usefixtures("careless")
+def test_a_secret_is_private_before_anything_is_written_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append(stat.S_IMODE(os.fstat(descriptor).st_mode)))
+    real = key_making.os.open
+    made: dict[str, int] = {}
+
+    def watched(path: Path, flags: int, *rest: int) -> int:
+        descriptor = real(path, flags, *rest)
+        made[Path(path).name] = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        return descriptor
+
+    monkeypatch.setattr(key_making.os, "open", watched)
+    make_folder(tmp_path / "keys")
+
+    assert (made["server.key"], made["local.key"]) == (0o600, 0o600)
+    assert 0o600 in seen  # and it is on the disk before anybody is told of it
+
+
+def test_making_a_folder_again_changes_nothing(folder: Path) -> None:
+    before = {file: file.read_bytes() for file in folder.rglob("*.*")}
+
+    assert make_folder(folder) is False
+    assert {file: file.read_bytes() for file in folder.rglob("*.*")} == before
+
+
+def test_an_issued_key_carries_its_own_pair_and_the_servers_public_half(folder: Path) -> None:
+    key, server = load_secret(folder / "issued" / "gate.key"), load_folder(folder).server
+
+    assert (key.role, key.names, key.server) == (Role.READER, ("gate",), server.public)
+    assert zmq.curve_public(key.secret.encode()).decode() == key.public
+    assert load_folder(folder).access.readers == {key.public: frozenset({"gate"})}
+    assert server.secret not in (folder / "issued" / "gate.key").read_text()
+
+
+def test_one_key_may_be_several_cameras(folder: Path) -> None:
+    key = load_secret(issue(folder, Role.READER, ["north", "south"]))
+
+    assert load_folder(folder).access.readers[key.public] == {"north", "south"}
+
+
+def test_a_name_gets_no_second_key_and_no_file_is_overwritten(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyFileError, match="--revoke gate"):
+        issue(folder, Role.READER, ["gate"])
+    taken = tmp_path / "taken"
+    taken.write_text("precious")
+    with pytest.raises(KeyFileError, match="never overwritten"):
+        issue(folder, Role.READER, ["yard"], out=taken)
+
+    assert taken.read_text() == "precious"
+    assert "yard" not in str(load_folder(folder).access)
+
+
+def test_a_link_in_the_place_of_a_new_key_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(KeyFileError):
+        issue(folder, Role.READER, ["yard"], out=tmp_path / "link")
+
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("name", ["", "../gate", "a/b", ".hidden", "-x", "a" * 65, "a\nb", "ü"])
+def test_only_names_that_cameras_may_have_become_files(folder: Path, name: str) -> None:
+    with pytest.raises(KeyFileError):
+        issue(folder, Role.READER, [name])
+    with pytest.raises(KeyFileError):
+        revoke(folder, name)
+
+
+def test_a_public_key_made_elsewhere_is_let_in(folder: Path) -> None:
+    public = zmq.curve_keypair()[0].decode()
+    authorise(folder, Role.SUBSCRIBER, ["archive"], public)
+
+    assert load_folder(folder).access.subscribers[public] == {"archive"}
+    assert not (folder / "issued" / "archive.key").exists()
+    with pytest.raises(KeyFileError, match="40 characters"):
+        authorise(folder, Role.SUBSCRIBER, ["other"], public[:-1])
+
+
+def test_revoking_takes_the_access_and_the_issued_file(folder: Path) -> None:
+    before = access_stamp(folder)
+    removed = revoke(folder, "gate")
+
+    assert [file.name for file in removed] == ["gate.pub", "gate.key"]
+    assert load_folder(folder).access.readers == {}
+    assert access_stamp(folder) != before
+    with pytest.raises(KeyFileError, match="nobody"):
+        revoke(folder, "gate")
+
+
+def test_revoking_one_camera_of_a_key_leaves_the_others(folder: Path) -> None:
+    file = issue(folder, Role.READER, ["north", "south"])
+    revoke(folder, "north")
+
+    assert load_folder(folder).access.readers[load_secret(file).public] == {"south"}
+    revoke(folder, "south")
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "open_mode", "remedy"),
+    [
+        (".", 0o750, "chmod 700"),
+        (".", 0o701, "chmod 700"),
+        ("server.key", 0o640, "chmod 600"),
+        ("local.key", 0o604, "chmod 600"),
+    ],
+)
+def test_keys_that_others_can_read_are_refused_with_the_remedy(
+    folder: Path, name: str, open_mode: int, remedy: str
+) -> None:
+    (folder / name).chmod(open_mode)
+
+    with pytest.raises(KeyFileError, match=remedy):
+        load_folder(folder)
+
+
+@pytest.mark.parametrize("name", ["server.key", "local.key", "readers", "subscribers"])
+def test_a_folder_with_something_missing_is_refused(folder: Path, name: str) -> None:
+    (folder / name).rename(folder / "gone")
+
+    with pytest.raises(KeyFileError, match=name):
+        load_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x80\x04\x95",
+        b"[]",
+        b"[" * 60_000,
+        b'{"format": "spade-stream/public-key/1"}',
+        b'{"format": "spade-stream/secret-key/1", "role": "server"}',
+    ],
+)
+def test_a_malformed_secret_is_refused(folder: Path, content: bytes) -> None:
+    (folder / "server.key").write_bytes(content)
+
+    with pytest.raises(KeyFileError, match=r"server\.key"):
+        load_folder(folder)
+
+
+@pytest.mark.parametrize("field", ["public", "secret", "names", "role"])
+def test_a_key_whose_parts_do_not_belong_together_is_refused_and_not_shown(folder: Path, field: str) -> None:
+    file = folder / "issued" / "gate.key"
+    data = json.loads(file.read_text())
+    other = json.loads((folder / "local.key").read_text())
+    file.write_text(json.dumps({**data, field: other[field]}))
+
+    with pytest.raises(KeyFileError) as caught:
+        load_secret(file)
+    assert not any(secret in str(caught.value) for secret in secrets_of(folder))
+
+
+def test_keys_of_two_folders_cannot_be_mixed(folder: Path, tmp_path: Path) -> None:
+    make_folder(tmp_path / "other")
+    (folder / "local.key").unlink()
+    (tmp_path / "other" / "local.key").rename(folder / "local.key")
+
+    with pytest.raises(KeyFileError, match="not the local key of this folder"):
+        load_folder(folder)
+
+
+@pytest.mark.parametrize("change", [{"name": "yard"}, {"role": "subscriber"}, {"public": "x"}, {"format": "z"}])
+def test_a_public_key_file_that_says_something_else_than_its_place_is_refused(
+    folder: Path, change: dict[str, str]
+) -> None:
+    file = folder / "readers" / "gate.pub"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+
+    with pytest.raises(KeyFileError, match=r"gate\.pub"):
+        load_folder(folder)
+
+
+def test_the_local_key_is_read_without_the_servers(folder: Path) -> None:
+    (folder / "server.key").unlink()
+
+    assert load_local(folder).role is Role.LOCAL
+
+
+def test_no_repr_shows_a_secret(folder: Path) -> None:
+    shown = repr(load_folder(folder)) + str(load_secret(folder / "issued" / "gate.key"))
+
+    assert "public=" in shown
+    assert not any(secret in shown for secret in secrets_of(folder))
+
+
+def test_the_command_makes_issues_lists_and_revokes_and_shows_no_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "keys"
+    assert main(["keys", str(folder)]) == 0
+    assert main(["keys", str(folder), "--reader", "gate,yard", "--out", str(tmp_path / "box.key")]) == 0
+    assert main(["keys", str(folder), "--subscriber", "ops"]) == 0
+    secrets = [*secrets_of(folder), json.loads((tmp_path / "box.key").read_text())["secret"]]
+    assert main(["keys", str(folder), "--revoke", "gate"]) == 0
+    before = capsys.readouterr()
+    assert main(["keys", str(folder)]) == 0
+    listed = capsys.readouterr()
+
+    assert [line.split()[:2] for line in listed.out.splitlines()[2:]] == [["reader", "yard"], ["subscriber", "ops"]]
+    said = "".join((*before, *listed))
+    assert len(secrets) == 4
+    assert not any(secret in said for secret in secrets)
+
+
+@pytest.mark.parametrize(
+    "words", [("--public", "x"), ("--out", "x"), ("--reader", "gate", "--out", "x", "--public", "y"), ("--reader", ",")]
+)
+def test_words_that_do_not_belong_together_are_wrong_usage(tmp_path: Path, words: tuple[str, ...]) -> None:
+    assert main(["keys", str(tmp_path / "keys"), *words]) == 2
