@@ -1,73 +1,54 @@
-"""Runs the processes of one machine: starts them, restarts what dies (counted, with growing pauses), and drains them in
-order: readers first, then the worker, then sinks, the feed last. It watches processes only; it opens no socket.
+"""Runs the processes of one machine: starts them, restarts what dies or hangs (counted, with growing pauses), changes
+the set of them while the others go on, and drains them in order: readers first, then the worker, then sinks, the feed
+last. It watches processes only; it opens no socket.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import StrEnum
+from typing import Any
 
-from stream.errors import ProcessFailed, ProcessMisconfigured
+from stream.child import Child, ChildSpec, Stage
 
 log = logging.getLogger(__name__)
 
-RESTART_FIRST = 0.5
-"""Seconds before the first restart; doubled with every death in a row."""
+DRAIN_BY = {Stage.READERS: 4.0, Stage.WORKER: 6.5, Stage.SINKS: 8.0, Stage.FEED: 8.8}
+"""Seconds from the beginning of a drain until what is left of a stage is killed. One budget for all of them: what one
+stage does not use is the next one's, and the run has ended within 10 s whatever hangs."""
 
-RESTART_MOST = 30.0
-"""Longest pause before a restart, s."""
+LEAVE_WITHIN = 6.5
+"""Seconds that a single process has for its end when a reload takes it away: as many as a worker has in a drain."""
 
-STABLE_AFTER = 60.0
-"""A process that lived this many seconds had a good start: its next death counts as the first again."""
+TELL_WAIT = 30.0
+"""Seconds that new readers wait until the worker has confirmed the new cameras: it may have to open a large gallery.
+After that they start anyway; the worker refuses them, and they come again."""
 
-MOST_RESTARTS = 10
-"""Deaths in a row after which a process is given up, and with it the run: something is wrong that restarting won't
-mend.
-"""
-
-KILL_AFTER = 8.0
-"""Seconds between SIGTERM and SIGKILL for a process that does not end."""
-
-WRONG_USAGE = 2
-"""Exit code that says: the configuration is wrong. Starting again would not change it."""
-
+_REAP = 1.0  # s until a killed process is gone; one that waits for a dead disk is left to the system
 _TICK = 0.1  # s
+_STOOD_STILL = 5.0  # s between two ticks; after more it was the supervisor that hung, and nobody else is to blame
 
 
-class Stage(IntEnum):
-    """Order of the drain; processes of one stage stop together."""
+class Phase(StrEnum):
+    """What the supervisor is doing."""
 
-    READERS = 0
-    WORKER = 1
-    SINKS = 2
-    FEED = 3
+    RUNNING = "RUNNING"
+    DRAINING = "DRAINING"
+    STOPPED = "STOPPED"
 
 
 @dataclass(frozen=True, slots=True)
-class ChildSpec:
-    """A process to keep running."""
+class Change:
+    """Another set of processes, to be reached while the others go on."""
 
-    name: str
-    argv: tuple[str, ...]  # holds no secret: everybody on the machine can read it
-    stage: Stage
-    ends: bool  # its end is final: exit 0 means that its work is done, anything else that it failed
-
-
-@dataclass(slots=True)
-class _Child:
-    spec: ChildSpec
-    process: subprocess.Popen[bytes] | None = None
-    started_mono: float = 0.0
-    deaths: int = 0  # in a row
-    restarts: int = 0  # in all
-    due_mono: float = 0.0  # when to start (again)
-    exit_code: int | None = None  # of a process that has ended for good
+    children: tuple[ChildSpec, ...]  # all that run afterwards; new names are started, missing ones stopped
+    restart: frozenset[str] = frozenset()  # names that stay, but have to be started anew
+    tell: frozenset[str] = frozenset()  # names of processes that take the new configuration while they run (SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +64,9 @@ class Supervisor:
 
     Args:
         children: what to run.
-        on_tick: called every ``_TICK`` seconds while running.
-        before_stage: called before the processes of a stage are asked to stop, to let what they wait for arrive.
+        on_tick: called every ``_TICK`` seconds while running, at the beginning of the drain, and after it.
+        before_stage: called before the processes of a stage are asked to stop, to let what they wait for arrive; with
+            the seconds until they are killed.
         monotonic: clock.
         sleep: pause.
     """
@@ -94,12 +76,15 @@ class Supervisor:
         children: Sequence[ChildSpec],
         *,
         on_tick: Callable[[], None] = lambda: None,
-        before_stage: Callable[[Stage], None] = lambda stage: None,
+        before_stage: Callable[[Stage, float], None] = lambda stage, seconds: None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._children = [_Child(spec) for spec in children]
         self._on_tick, self._before_stage, self._monotonic, self._sleep = on_tick, before_stage, monotonic, sleep
+        self._children = [Child(spec, monotonic=monotonic) for spec in children]
+        self._change: Change | None = None
+        self._changed_mono: float | None = None  # when the new set was put in place of the old one
+        self.phase = Phase.RUNNING
 
     def run(self, stopping: Callable[[], bool]) -> Outcome:
         """Runs until told to stop, or until all finite processes have ended; then drains.
@@ -108,15 +93,65 @@ class Supervisor:
             ProcessFailed: a process is given up; the others were drained.
             ProcessMisconfigured: the same, because of the configuration.
         """
+        last = self._monotonic()
         try:
             while not (stopping() or self._all_ended()):
+                last = self._excuse_all(last)
                 for child in self._children:
-                    self._tend(child)
+                    child.tend()
+                self._carry_on()
                 self._on_tick()
                 self._sleep(_TICK)
         finally:
-            self._drain()
-            self._on_tick()
+            self.phase = Phase.DRAINING
+            try:
+                self._on_tick()
+            finally:
+                self._drain()
+                self.phase = Phase.STOPPED
+                self._on_tick()
+        return self._outcome()
+
+    def change(self, change: Change) -> None:
+        """Begins a change; the run carries it on while it goes round. See :attr:`settled`."""
+        self._change, self._changed_mono = change, None
+        for child in self._going(change):
+            child.leaving = child.leaving or not child.alive  # one that waits for its restart need not wait any longer
+
+    @property
+    def settled(self) -> bool:
+        """No change is under way, and what it started has given a sign of life."""
+        return self._change is None and not any(child.on_trial for child in self._children)
+
+    @property
+    def failed_trial(self) -> str:
+        """Which process died of the last change, and how, for as long as it was not changed again; or empty.
+
+        A reader is none of them: one camera that cannot be read is no reason to take a change back.
+        """
+        failed = [c for c in self._children if c.failed_trial and c.spec.stage is not Stage.READERS]
+        return f"{failed[0].spec.name} ({failed[0].failed_trial})" if failed else ""
+
+    @property
+    def ready(self) -> bool:
+        """All processes are at work. Of readers it is enough that they were started: a camera may be away for days."""
+        return all(child.started or child.spec.stage is Stage.READERS for child in self._children)
+
+    @property
+    def process_ids(self) -> dict[str, int]:
+        """Of the processes that run now, by name."""
+        return {c.spec.name: c.process.pid for c in self._children if c.process and c.alive}
+
+    def report(self) -> dict[str, dict[str, Any]]:
+        """How every process is doing, by name; JSON-able."""
+        return {child.spec.name: child.report() for child in self._children}
+
+    def kill_all(self) -> None:
+        """Kills every process at once and waits for none; for a signal handler."""
+        for child in list(self._children):
+            child.signal(signal.SIGKILL)
+
+    def _outcome(self) -> Outcome:
         failed = tuple(
             f"{child.spec.name} (exit code {child.exit_code})"
             for child in self._children
@@ -124,83 +159,97 @@ class Supervisor:
         )
         return Outcome(failed, {child.spec.name: child.restarts for child in self._children if child.restarts})
 
-    @property
-    def process_ids(self) -> dict[str, int]:
-        """Of the processes that run now, by name."""
-        return {c.spec.name: c.process.pid for c in self._children if c.process and c.process.poll() is None}
-
     def _all_ended(self) -> bool:
         finite = [child for child in self._children if child.spec.ends]
         return (
-            bool(finite)
+            self._change is None
+            and bool(finite)
             and len(finite) == sum(c.spec.stage is Stage.READERS for c in self._children)
             and all(child.exit_code is not None for child in finite)
         )
 
-    def _tend(self, child: _Child) -> None:
+    def _excuse_all(self, last: float) -> float:
         now = self._monotonic()
-        if child.exit_code is not None:
-            return
-        if child.process is None:
-            if now >= child.due_mono:
-                self._start(child)
-            return
-        code = child.process.poll()
-        if code is None:
-            return
-        child.process = None
-        if child.spec.ends and (code == 0 or code > 0):  # a signal is no answer of its own: that one is started again
-            child.exit_code = code
-            return
-        if code == WRONG_USAGE:
-            raise ProcessMisconfigured(f"{child.spec.name} cannot work with this configuration (its message is above)")
-        self._plan_restart(child, code, now)
+        if now - last > _STOOD_STILL:
+            log.warning("the supervisor itself stood still for %.0f s", now - last)
+            for child in self._children:
+                child.excuse()
+        return now
 
-    def _plan_restart(self, child: _Child, code: int, now: float) -> None:
-        child.deaths = 1 if now - child.started_mono > STABLE_AFTER else child.deaths + 1
-        if child.deaths > MOST_RESTARTS:
-            raise ProcessFailed(f"{child.spec.name} died {child.deaths} times in a row ({_how(code)}); giving up")
-        pause = min(RESTART_FIRST * 2 ** (child.deaths - 1), RESTART_MOST)
-        child.due_mono, child.restarts = now + pause, child.restarts + 1
-        log.error("%s died (%s); restart %d in %.1f s", child.spec.name, _how(code), child.restarts, pause)
+    # -- changing -----------------------------------------------------------------------------------------------------
 
-    def _start(self, child: _Child) -> None:
-        # A session of its own: Ctrl-C on the terminal reaches the supervisor alone, which then drains in order.
-        child.process = subprocess.Popen(child.spec.argv, start_new_session=True, stdin=subprocess.DEVNULL)
-        child.started_mono = self._monotonic()
-        log.debug("%s started, process %d", child.spec.name, child.process.pid)
+    def _carry_on(self) -> None:
+        if self._change is None:
+            return
+        if self._changed_mono is None:
+            if self._some_leave(self._change):
+                return
+            self._put_in_place(self._change)
+            self._changed_mono = self._monotonic()
+        untold = [child for child in self._children if child.untold and child.spec.name in self._change.tell]
+        if untold and self._monotonic() - self._changed_mono < TELL_WAIT:
+            return
+        for child in self._children:
+            child.release()
+        self._change = None
+
+    def _some_leave(self, change: Change) -> bool:
+        """Asks those that go to end, stage by stage as in a drain; False when they are gone."""
+        going = [child for child in self._going(change) if child.alive]
+        for child in going:
+            if child.spec.stage is min(other.spec.stage for other in going):
+                child.leave(within=LEAVE_WITHIN)
+        return bool(going)
+
+    def _going(self, change: Change) -> list[Child]:
+        wanted = {spec.name for spec in change.children} - change.restart
+        return [child for child in self._children if child.spec.name not in wanted]
+
+    def _put_in_place(self, change: Change) -> None:
+        for child in self._going(change):
+            child.ended()
+        stay = {child.spec.name: child for child in self._children if child.spec.name not in change.restart}
+        self._children = [stay.get(spec.name) or self._fresh(spec, change) for spec in change.children]
+        for child, spec in zip(self._children, change.children, strict=True):
+            child.spec = spec  # with the next start, should there be one
+            if child.spec.name in change.tell:
+                child.tell_reload()
+
+    def _fresh(self, spec: ChildSpec, change: Change) -> Child:
+        # A reader whose camera the worker does not know yet would be refused.
+        held = spec.stage is Stage.READERS and bool(change.tell)
+        return Child(spec, monotonic=self._monotonic, held=held, on_trial=spec.stage is not Stage.READERS)
+
+    # -- draining -----------------------------------------------------------------------------------------------------
 
     def _drain(self) -> None:
+        began = self._monotonic()
         for stage in Stage:
-            running = [c for c in self._children if c.spec.stage is stage and c.process and c.process.poll() is None]
-            if running:
-                self._before_stage(stage)
-            for child in running:
-                self._signal(child, signal.SIGTERM)
-            deadline = self._monotonic() + KILL_AFTER
-            for child in running:
-                self._await_end(child, deadline)
-        for child in self._children:  # those that ended by themselves just before
-            if child.spec.ends and child.exit_code is None and child.process:
-                child.exit_code = child.process.poll()
+            deadline = began + DRAIN_BY[stage]
+            if any(child.alive for child in self._children if child.spec.stage is stage):
+                self._before_stage(stage, max(0.0, deadline - self._monotonic()))
+            self._end_stage([child for child in self._children if child.spec.stage is stage], deadline)
 
-    def _await_end(self, child: _Child, deadline: float) -> None:
-        process = child.process
-        if process is None:
-            return
-        while process.poll() is None and self._monotonic() < deadline:
+    def _end_stage(self, children: Collection[Child], deadline: float) -> None:
+        for child in children:
+            if child.process and not child.alive and child.spec.ends and child.exit_code is None:
+                child.exit_code = child.process.returncode  # ended by itself, just before it would have been asked to
+            child.leave(within=deadline - self._monotonic())
+        while any(child.alive for child in children) and self._monotonic() < deadline:
             self._sleep(_TICK / 5)
-        if process.poll() is None:
-            log.error("%s did not end within %.0f s: killed", child.spec.name, KILL_AFTER)
-            self._signal(child, signal.SIGKILL)
-            process.wait()
-        if child.spec.ends and child.exit_code is None:
-            child.exit_code = process.returncode
-
-    def _signal(self, child: _Child, number: signal.Signals) -> None:
-        if child.process and child.process.poll() is None:
-            os.kill(child.process.pid, number)
+        late = [child for child in children if child.alive]
+        for child in late:
+            log.error("%s did not end in time: killed", child.spec.name)
+            child.signal(signal.SIGKILL)
+        for child in late:
+            _reap(child)
+        for child in children:
+            child.ended()
 
 
-def _how(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
+def _reap(child: Child) -> None:
+    try:
+        if child.process:
+            child.process.wait(_REAP)
+    except subprocess.TimeoutExpired:
+        log.error("%s cannot be killed: it waits for the system, perhaps for a disk", child.spec.name)

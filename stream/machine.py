@@ -1,0 +1,190 @@
+"""Everything on one machine: the processes of a configuration, kept going by one supervisor.
+
+The processes read a copy of the configuration that the run keeps, see ``run_folder``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from stream.child import ChildSpec, Stage
+from stream.config import Config, read_text
+from stream.errors import OutboxError
+from stream.messages import Mode
+from stream.notify import Notifier
+from stream.outbox import Outbox, OutboxReader
+from stream.programs import Stopping, is_endless, mode_of
+from stream.reload import FEED, WORKER, reader_name, sink_name
+from stream.run_folder import RunFolder
+from stream.station import Reloading, Station
+from stream.stopping import StopSignal
+from stream.supervisor import Outcome, Supervisor
+
+log = logging.getLogger(__name__)
+
+SINK_END = 1.0
+"""Of the seconds that sinks have in a drain, those for their own end. In the others they may take what is committed;
+what they do not take comes with the next run."""
+
+SILENCE_LIGHT = 15.0
+"""Seconds without a sign of life after which a reader or the feed hangs: their loops go round every half second."""
+
+SILENCE_WORKER = 30.0
+"""The same for the worker: thirty times what the largest batch takes on a slow machine."""
+
+SILENCE_SLOW_WORKER = 600.0
+"""The same where a frame may take a minute: the faithful method with a large gallery. Replays wait for it."""
+
+SILENCE_SINK = 90.0
+"""The same for a sink: a server may take so long to say that it has an alert."""
+
+
+def children(config: Config, path: Path, *, base: Path, named: Path, log_level: str = "info") -> list[ChildSpec]:
+    """The processes that ``run`` keeps going, in the order in which they are started.
+
+    Args:
+        config: see there.
+        path: of the file that they read it from.
+        base: what relative paths in it are relative to.
+        named: how errors name it.
+        log_level: of the processes.
+    """
+
+    def program(*words: str) -> tuple[str, ...]:
+        options = ("--base", str(base), "--named", str(named), "--log-level", log_level)
+        return (sys.executable, "-m", "stream", *words, *options, "--supervisor", str(os.getpid()))
+
+    file = str(path)
+    return [
+        ChildSpec(FEED, program("feed", file), Stage.FEED, ends=False, silence=SILENCE_LIGHT),
+        *(
+            ChildSpec(
+                sink_name(s.name),
+                program("sink", file, "--name", s.name),
+                Stage.SINKS,
+                ends=False,
+                silence=SILENCE_SINK,
+            )
+            for s in config.sinks
+        ),
+        ChildSpec(WORKER, program("score", file), Stage.WORKER, ends=False, silence=_worker_silence(config)),
+        *(
+            ChildSpec(
+                reader_name(c.id),
+                program("read", file, "--camera", c.id),
+                Stage.READERS,
+                ends=not is_endless(c),
+                silence=SILENCE_LIGHT,
+            )
+            for c in config.cameras
+        ),
+    ]
+
+
+def _worker_silence(config: Config) -> float:
+    slow = config.method.name == "spade" or any(mode_of(camera) is Mode.REPLAY for camera in config.cameras)
+    return SILENCE_SLOW_WORKER if slow else SILENCE_WORKER
+
+
+def run(
+    config: Config,
+    path: Path,
+    *,
+    stopping: Stopping,
+    on_tick: Callable[[], None] = lambda: None,
+    text: str | None = None,
+    reloading: Reloading | None = None,
+    notifier: Notifier | None = None,
+) -> Outcome:
+    """Everything on this machine, until it is stopped or every finite source has ended.
+
+    Args:
+        config: as read from ``path``.
+        path: of the configuration.
+        stopping: polled; a StopSignal that comes twice kills all processes.
+        on_tick: called about ten times a second.
+        text: what stands in ``path``, where it was read already.
+        reloading: how a new configuration is taken; None: never.
+        notifier: to the service manager.
+
+    Raises:
+        ProcessFailed: a process died too often, or cannot work with this configuration (ProcessMisconfigured).
+        StateBusy: another run has this state folder.
+    """
+    supervisor = supervisor_of(config, path, on_tick=on_tick, text=text, reloading=reloading, notifier=notifier)
+    if isinstance(stopping, StopSignal):
+        stopping.at_second(supervisor.kill_all)
+    return supervisor.run(stopping)
+
+
+def supervisor_of(
+    config: Config,
+    path: Path,
+    *,
+    on_tick: Callable[[], None] = lambda: None,
+    log_level: str = "info",
+    text: str | None = None,
+    reloading: Reloading | None = None,
+    notifier: Notifier | None = None,
+) -> Supervisor:
+    """What :func:`run` runs, not started yet. It owns the state folder from now on, until the end of its run.
+
+    Args:
+        config: as read from ``path``.
+        path: of the configuration; the processes get a copy.
+        on_tick: called about ten times a second.
+        log_level: of the processes.
+        text: what stands in ``path``, where it was read already.
+        reloading: how a new configuration is taken; None: never.
+        notifier: to the service manager.
+
+    Raises:
+        StateBusy: another run has this state folder.
+        ConfigError: ``path`` cannot be read.
+    """
+    folder, base = RunFolder(config.state), path.resolve().parent
+
+    def processes(config: Config) -> list[ChildSpec]:
+        return children(config, folder.config, base=base, named=path, log_level=log_level)
+
+    station = Station(
+        config,
+        read_text(path) if text is None else text,
+        folder=folder,
+        processes=processes,
+        reloading=reloading,
+        notifier=notifier or Notifier(None),
+    )
+    Outbox(config.outbox, config.evidence).close()  # made once, before several processes would do it at the same time
+
+    def tick() -> None:
+        station.tick(supervisor)
+        on_tick()
+
+    def before_stage(stage: Stage, seconds: float) -> None:
+        if stage is Stage.SINKS:
+            _await_sinks(station.config, max(0.0, seconds - SINK_END))
+
+    supervisor = Supervisor(processes(config), on_tick=tick, before_stage=before_stage)
+    return supervisor
+
+
+def _await_sinks(config: Config, seconds: float) -> None:
+    names = [section.name for section in config.sinks]
+    deadline = time.monotonic() + seconds
+    try:
+        with OutboxReader(config.outbox, config.evidence) as outbox:
+            last = outbox.last_seq()
+            while time.monotonic() < deadline:
+                taken = outbox.acknowledged()
+                if all(taken.get(name, 0) >= last for name in names):
+                    return
+                time.sleep(0.05)
+    except OutboxError as error:
+        log.error("%s", error)
+    log.warning("not every sink has taken every alert; the rest comes with the next run")
