@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stream.bench import commands
-from stream.cli_arguments import add_command, count, names, rate, seconds
+from stream.cli_arguments import add_command, count, names, rate, seconds, sequence_number
 
 
 def add_bench(groups: Any) -> None:
@@ -26,6 +26,7 @@ def add_bench(groups: Any) -> None:
     _add_link(actions)
     _add_gallery(actions)
     _add_cameras(actions)
+    _add_soak(actions)
     _add_compare(actions)
 
 
@@ -114,6 +115,34 @@ def _add_cameras(actions: Any) -> None:
     footage.add_argument("--picture", type=_picture, default=(640, 360), metavar="WxH", help="pixels (640x360)")
     footage.add_argument("--gallery-frames", type=count, default=500, metavar="N", help="of each gallery (500)")
     add_method(cameras)
+
+
+def _add_soak(actions: Any) -> None:
+    soak = add_command(
+        actions,
+        "soak",
+        commands.soak,
+        "run many cameras for long, with random faults, and check what was promised",
+        "Renders and enrolls two places (minutes; OUT keeps them), then runs what 'run' runs while processes are\n"
+        "killed, stopped and hang, the configuration is changed, and strangers talk to the feed. Leaves soak.json,\n"
+        "soak.html, samples.csv and run.log in OUT. Exits 1 if a promise was broken. Ctrl-C ends it with a report.",
+    )
+    soak.add_argument("--minutes", type=rate, default=60.0, metavar="X", help="length (60)")
+    soak.add_argument("--cameras", type=count, default=8, metavar="N", help="(8)")
+    soak.add_argument("--fps", type=rate, default=3.0, metavar="X", help="frames scored per second (3)")
+    soak.add_argument("--seed", type=sequence_number, default=7, metavar="N", help="of the faults (7)")
+    soak.add_argument("--every", type=seconds, default=75.0, metavar="X", help="mean s from fault to fault (75)")
+    soak.add_argument("--faults", type=names, default=("all",), metavar="NAME,NAME", help="kinds, all or none (all)")
+    soak.add_argument("--out", type=Path, default=Path("soak-out"), metavar="DIR", help="(soak-out)")
+    soak.add_argument(
+        "--rtsp", type=names, default=(), metavar="URL,URL", help="first cameras; each shows that camera's clip of OUT"
+    )
+    footage = soak.add_argument_group("cameras and galleries")
+    footage.add_argument("--picture", type=_picture, default=(640, 360), metavar="WxH", help="pixels (640x360)")
+    footage.add_argument("--native-fps", type=rate, metavar="X", help="frames a camera gives per second (as --fps)")
+    footage.add_argument("--gallery-frames", type=count, default=300, metavar="N", help="of each gallery (300)")
+    footage.add_argument("--event-every", type=seconds, default=30.0, metavar="X", help="s from event to event (30)")
+    add_method(soak)
 
 
 def _add_compare(actions: Any) -> None:

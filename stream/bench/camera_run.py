@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from stream import programs
+from stream import machine
 from stream.bench.clips import CLIP_SECONDS, Film, Footage
 from stream.bench.process_stats import Usage, machine_busy_seconds, usage
 from stream.config import Config, build_config
@@ -125,7 +125,7 @@ def measure(folder: Path, settings: Mapping[str, Any], timing: Timing, *, stoppi
             "{desc}: |{bar}| {n_fmt} of {total_fmt} s{postfix}"  # a rate of seconds per second says nothing
         )
         watch = _Watch(config, timing, bar)
-        supervisor = programs.supervisor_of(config, path, on_tick=watch.look, log_level=_LOG_LEVEL)
+        supervisor = machine.supervisor_of(config, path, on_tick=watch.look, log_level=_LOG_LEVEL)
         watch.supervisor = supervisor
         outcome = supervisor.run(lambda: watch.done or stopping())
     if stopping() and not watch.done:

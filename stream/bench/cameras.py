@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,10 @@ from stream.bench.accounting import (
 )
 from stream.bench.camera_run import Measured, Timing, measure, run_settings
 from stream.bench.clips import Footage, make_films
+from stream.bench.folder import kept_folder
 from stream.bench.process_stats import check_supported
 from stream.bench.result import BenchResult, Row
 from stream.bench.search import largest
-from stream.errors import UsageError
 from stream.replay import socket_folder
 
 WARM_UP = 10.0
@@ -67,7 +65,7 @@ def run_cameras(
         StreamError: stopped, or a run did not come to anything.
     """
     check_supported()
-    with _work_folder(options.out) as folder:
+    with kept_folder(options.out) as folder:
         runs = folder / "runs"
         shutil.rmtree(runs, ignore_errors=True)
         trials: dict[int, Trial] = {}
@@ -168,20 +166,3 @@ def _described(options: CameraOptions) -> dict[str, Any]:
         "gallery_frames": footage.gallery_frames,
         **{name: dict(section) for name, section in footage.method.items()},
     }
-
-
-@contextmanager
-def _work_folder(out: Path | None) -> Iterator[Path]:
-    if out is None:
-        folder = Path(tempfile.mkdtemp(prefix="spade-bench-"))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        return
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out}: is a file")
-    if out.is_dir() and any(out.iterdir()) and not (out / "clips").is_dir():
-        raise UsageError(f"--out {out}: is not empty and not of an earlier run of this command; name another folder")
-    (out / "clips").mkdir(parents=True, exist_ok=True)
-    yield out

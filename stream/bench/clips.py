@@ -60,6 +60,7 @@ class Footage:
     fps: float  # of them scored
     gallery_frames: int
     method: Mapping[str, Any]  # the sections ``backbone`` and ``method`` of the configuration
+    event_every: float = EVENT_EVERY  # s from one anomaly to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +100,14 @@ def _place_and_walkers(index: int) -> tuple[int, int]:
 
 
 def _clip(folder: Path, footage: Footage, place: int, walkers: int, *, stopping: Callable[[], bool]) -> Path:
-    script = Script(CLIP_SECONDS, walkers, tuple(_events(offset=EVENT_EVERY * (walkers - 1) / CLIPS_PER_PLACE)))
-    return _recording(folder, footage, f"events{EVENT_EVERY:g}s", place, script, stopping=stopping)
+    every = footage.event_every
+    script = Script(CLIP_SECONDS, walkers, tuple(_events(every, offset=every * (walkers - 1) / CLIPS_PER_PLACE)))
+    return _recording(folder, footage, f"events{every:g}s", place, script, stopping=stopping)
 
 
-def _events(*, offset: float) -> Iterator[ScriptedEvent]:
-    for number in range(int(CLIP_SECONDS / EVENT_EVERY)):
-        kind, start = _EVENTS[number % len(_EVENTS)], offset + number * EVENT_EVERY
+def _events(every: float, *, offset: float) -> Iterator[ScriptedEvent]:
+    for number in range(int(CLIP_SECONDS / every)):
+        kind, start = _EVENTS[number % len(_EVENTS)], offset + number * every
         yield ScriptedEvent(kind, start, start + USUAL_SECONDS[kind])
 
 

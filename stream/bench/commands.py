@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from stream.bench.result import BenchResult, machine
 from stream.bench.table import compare as compared
 from stream.bench.table import table
-from stream.outbox import write_durably
+from stream.durable import write_durably
 from stream.stopping import StopSignal
 
 if TYPE_CHECKING:
+    from stream.bench.clips import Footage
     from stream.bench.material import ScoringOptions
 
 
@@ -53,23 +54,14 @@ def cameras(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """See ``stream.bench.cameras``. With ``--check``, exits 1 if a number of cameras does not hold."""
     from stream.bench.camera_run import Timing
     from stream.bench.cameras import WARM_UP, CameraOptions, Trial, rows_to_show, run_cameras
-    from stream.bench.clips import Footage
+    from stream.bench.clips import EVENT_EVERY
 
     options = CameraOptions(
         counts=arguments.cameras,
         find=arguments.find,
         timing=Timing(WARM_UP, arguments.seconds),
         limit_ms=arguments.limit_ms,
-        footage=Footage(
-            picture=arguments.picture,
-            native_fps=arguments.native_fps or arguments.fps,
-            fps=arguments.fps,
-            gallery_frames=arguments.gallery_frames,
-            method={
-                "backbone": {"name": arguments.backbone, "runtime": arguments.runtime, "device": arguments.device},
-                "method": {"size": arguments.size},
-            },
-        ),
+        footage=_footage(arguments, event_every=EVENT_EVERY),
         out=arguments.out,
     )
 
@@ -84,6 +76,48 @@ def cameras(arguments: argparse.Namespace, stop: StopSignal) -> int:
     held = {trial.cameras for trial in trials if not trial.failure}
     asked = options.counts[:1] if options.find else options.counts
     return 1 if arguments.check and not held.issuperset(asked) else 0
+
+
+def soak(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """See ``stream.bench.soak``. Exits 1 if a promise was broken."""
+    from stream.bench.soak import SoakOptions, run_soak
+    from stream.bench.soak_page import write_page
+    from stream.bench.soak_plan import faults_named
+    from stream.bench.soak_report import broken, tables, to_json
+
+    options = SoakOptions(
+        seconds=arguments.minutes * 60,
+        cameras=arguments.cameras,
+        footage=_footage(arguments, event_every=arguments.event_every),
+        seed=arguments.seed,
+        every=arguments.every,
+        faults=faults_named(arguments.faults),
+        out=arguments.out,
+        rtsp=arguments.rtsp,
+    )
+    soaked = run_soak(options, say=lambda line: print(line, flush=True), stopping=stop)
+    about = machine(_device(arguments.device))
+    document = to_json(soaked, options=options.described(), machine=about)
+    write_durably(arguments.out / "soak.json", json.dumps(document, indent=1).encode())
+    write_page(arguments.out / "soak.html", soaked)
+    print(f"\n{tables(soaked, machine=about)}")
+    return 1 if broken(soaked) else 0
+
+
+def _footage(arguments: argparse.Namespace, *, event_every: float) -> Footage:
+    from stream.bench.clips import Footage
+
+    return Footage(
+        picture=arguments.picture,
+        native_fps=arguments.native_fps or arguments.fps,
+        fps=arguments.fps,
+        gallery_frames=arguments.gallery_frames,
+        method={
+            "backbone": {"name": arguments.backbone, "runtime": arguments.runtime, "device": arguments.device},
+            "method": {"size": arguments.size},
+        },
+        event_every=event_every,
+    )
 
 
 def _scoring(arguments: argparse.Namespace, *, gallery_frames: int) -> ScoringOptions:

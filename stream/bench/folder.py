@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stream.errors import UsageError
 from stream.replay import prepare_folder
 
 _MARKER = "bench-footage"
@@ -34,3 +35,28 @@ def work_folder(out: Path | None) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def kept_folder(out: Path | None) -> Iterator[Path]:
+    """A folder in which ``clips`` and what hangs on them stay for the next time.
+
+    Args:
+        out: made, or used again where it holds clips; None: a temporary one, removed afterwards.
+
+    Raises:
+        UsageError: OUT holds something else, which is left alone.
+    """
+    if out is None:
+        folder = Path(tempfile.mkdtemp(prefix="spade-bench-"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: is a file")
+    if out.is_dir() and any(out.iterdir()) and not (out / "clips").is_dir():
+        raise UsageError(f"--out {out}: is not empty and not of an earlier run of this command; name another folder")
+    (out / "clips").mkdir(parents=True, exist_ok=True)
+    yield out
