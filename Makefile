@@ -2,6 +2,14 @@
 
 VENV ?= .venv
 OUT ?= demo-out
+# Of 'make soak': how long, how many cameras, where to, and more words for it (--seed 8, --faults kill-worker,kill-feed, ...).
+MINUTES ?= 60
+CAMERAS ?= 8
+SOAK_OUT ?= soak-out
+SOAK_ARGS ?=
+# Of 'make fuzz': how long, and more words for it (--seed 8, --messages 100000).
+SECONDS ?= 60
+FUZZ_ARGS ?=
 # Which build of faiss: cpu or gpu. The two exclude each other, so one environment holds one of them.
 ACCEL ?= $(if $(shell nvidia-smi -L 2>/dev/null),gpu,cpu)
 # More words for pip (an index of your own, ...) and for pytest (-k NAME, -x, ...).
@@ -18,13 +26,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(ACCEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test tests fast lint style types docs clean distclean
+.PHONY: help install demo test tests faults soak fuzz fast lint style types docs clean distclean
 .NOTPARALLEL:
 
 help: ## list what can be made (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo "  variables: VENV=$(VENV) ACCEL=$(ACCEL) PYTHON=$(if $(PYTHON),$(PYTHON),none found) OUT=$(OUT) PIP_ARGS= PYTEST_ARGS="
+	@echo "  variables: VENV=$(VENV) ACCEL=$(ACCEL) PYTHON=$(if $(PYTHON),$(PYTHON),none found) OUT=$(OUT) MINUTES=$(MINUTES) CAMERAS=$(CAMERAS) PIP_ARGS= PYTEST_ARGS="
 
 install: $(STAMP) ## make .venv and install the project in it, editable
 
@@ -46,6 +54,15 @@ test: lint tests ## everything: lint, then all tests
 
 tests: $(STAMP) ## all tests, the fast ones first
 	$(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS)
+
+faults: $(STAMP) ## every fault of the matrix, the long ones too, and the table
+	$(BIN)/python -m pytest -m fault --durations=10 $(PYTEST_ARGS)
+
+soak: $(STAMP) ## MINUTES of CAMERAS with random faults: figures and promises, into SOAK_OUT
+	$(BIN)/spade-stream bench soak --minutes $(MINUTES) --cameras $(CAMERAS) --out $(SOAK_OUT) $(SOAK_ARGS)
+
+fuzz: $(STAMP) ## SECONDS of damaged messages into the decoder; how many, and what became of them
+	$(BIN)/python tests/fuzz_wire.py --seconds $(SECONDS) $(FUZZ_ARGS)
 
 fast: $(STAMP) ## only the tests that take no time
 	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGS)

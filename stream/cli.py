@@ -10,7 +10,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from spade_core.errors import GalleryMismatch, GalleryNotFound, InputError, SpadeError, UnknownBackbone
-from stream import __version__, commands, gallery_commands
+from stream import __version__, commands, gallery_commands, outbox_commands
 from stream.bench.arguments import add_bench, with_action
 from stream.cli_arguments import (
     add_command,
+    add_key,
     count,
     from_zero,
     levels,
@@ -33,6 +34,8 @@ from stream.cli_arguments import (
 )
 from stream.config import DEFAULT_FEED
 from stream.errors import StreamError
+from stream.key_commands import add_keys
+from stream.pulse import Pulse
 from stream.stopping import StopSignal
 
 _USAGE_ERRORS = (GalleryNotFound, GalleryMismatch, UnknownBackbone, InputError)
@@ -70,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
     # NumPy's do so too, and know no such setting. Its matrices here are too small to be worth a second thread.
     threadpool_limits(limits=1, user_api="blas")
     _set_up_logging(arguments.log_level, arguments.process_name)
-    stop = StopSignal(parent=arguments.supervisor)
+    stop = StopSignal(parent=arguments.supervisor, pulse=None if arguments.pulse is None else Pulse(arguments.pulse))
     stop.install()
     try:
         code: int = arguments.run(arguments, stop)
@@ -95,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"spade-stream {__version__}")
-    parser.set_defaults(supervisor=None, process_name="")
+    parser.set_defaults(supervisor=None, pulse=None, process_name="")
     groups = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_first_steps(groups)
     _add_pipeline(groups)
@@ -103,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluation(groups)
     _add_integration(groups)
     _add_galleries(groups)
+    add_keys(groups)
+    _add_outbox(groups)
     add_bench(groups)
     return parser
 
@@ -159,21 +164,31 @@ def _add_pipeline(groups: Any) -> None:
         "run",
         commands.run,
         "run everything on this machine: readers, worker, feed, sinks",
-        "Restarts what dies. Ctrl-C or SIGTERM drains: frames under way are scored, alerts delivered; a second one\n"
-        "stops at once. Ends by itself when every source is a file and all are read.",
+        "Restarts what dies or hangs. Ctrl-C or SIGTERM drains: frames under way are scored, alerts delivered; a\n"
+        "second one stops at once. SIGHUP reads CONFIG again; where it is wrong, the old one stays in force.\n"
+        "Ends by itself when every source is a file and all are read.",
     )
     run.add_argument("config", type=Path, metavar="CONFIG")
-    read = add_command(groups, "read", commands.read, "run the reader of one camera (part of 'run')")
-    read.add_argument("config", type=Path, metavar="CONFIG")
+    read = _add_part(groups, "read", commands.read, "run the reader of one camera (part of 'run')")
     read.add_argument("--camera", required=True, metavar="ID")
     for name, program, text in (
         ("score", commands.score, "run the scoring worker (part of 'run')"),
         ("feed", commands.feed, "serve committed alerts to subscribers (part of 'run')"),
     ):
-        add_command(groups, name, program, text).add_argument("config", type=Path, metavar="CONFIG")
-    sink = add_command(groups, "sink", commands.sink, "run one sink (part of 'run')")
-    sink.add_argument("config", type=Path, metavar="CONFIG")
+        _add_part(groups, name, program, text)
+    sink = _add_part(groups, "sink", commands.sink, "run one sink (part of 'run')")
     sink.add_argument("--name", required=True, help="of the sink, as in the configuration")
+
+
+def _add_part(
+    groups: Any, name: str, run: Callable[[argparse.Namespace, StopSignal], int], help_text: str
+) -> argparse.ArgumentParser:
+    """A command that ``run`` starts, with a copy of the configuration."""
+    parser = add_command(groups, name, run, help_text)
+    parser.add_argument("config", type=Path, metavar="CONFIG")
+    parser.add_argument("--base", type=Path, help=argparse.SUPPRESS)  # what paths in it are relative to
+    parser.add_argument("--named", type=Path, help=argparse.SUPPRESS)  # the file that it is a copy of
+    return parser
 
 
 def _add_recordings(groups: Any) -> None:
@@ -264,13 +279,41 @@ def _add_integration(groups: Any) -> None:
     alerts.add_argument(
         "--since", type=sequence_number, metavar="N", help="first replay what came after N; 0 = all (only new ones)"
     )
+    add_key(alerts)
     alerts.add_argument("--name", help="be remembered: go on after what this name has acknowledged")
     alerts.add_argument("--no-follow", action="store_true", help="exit once everything committed so far is printed")
+    alerts.add_argument("--events", action="store_true", help="also print what every camera is doing, and each change")
     alerts.add_argument("--save", type=Path, metavar="DIR", help="also write the pictures there")
 
     status = add_command(groups, "status", commands.status, "show what every camera of a running feed is doing")
     status.add_argument("--connect", default=DEFAULT_FEED, metavar="URL", help=f"of the feed ({DEFAULT_FEED})")
+    add_key(status)
     status.add_argument("--json", action="store_true", help="print all there is as JSON")
+
+
+def _add_outbox(groups: Any) -> None:
+    text = "look at stored alerts, remove old ones, forget subscribers"
+    outbox = groups.add_parser("outbox", help=text, description=f"{text[:1].upper()}{text[1:]}.")
+    actions = outbox.add_subparsers(title="actions", metavar="ACTION", required=True)
+    info = add_command(
+        actions, "info", outbox_commands.info, "show what is stored and how far every subscriber and sink is"
+    )
+    info.add_argument("config", type=Path, metavar="CONFIG")
+    info.add_argument("--json", action="store_true", help="print it as JSON")
+    prune = add_command(
+        actions,
+        "prune",
+        outbox_commands.prune,
+        "remove now what the retention of the configuration no longer keeps",
+        "A running feed does that by itself. Exits 1 where a subscriber that has not acknowledged holds it up.",
+    )
+    prune.add_argument("config", type=Path, metavar="CONFIG")
+    prune.add_argument(
+        "--include-unacknowledged", action="store_true", help="also what a registered subscriber has not had yet"
+    )
+    forget = add_command(actions, "forget", outbox_commands.forget, "unregister a subscriber that will not come back")
+    forget.add_argument("config", type=Path, metavar="CONFIG")
+    forget.add_argument("name", metavar="NAME", help="of the subscriber, as 'info' shows it")
 
 
 def _add_galleries(groups: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from stream.stopping import StopSignal
@@ -31,6 +32,7 @@ def add_command(
         "--log-level", default="info", choices=["debug", "info", "warning", "error"], help="least level logged (info)"
     )
     parser.add_argument("--supervisor", type=int, help=argparse.SUPPRESS)  # process that must stay alive
+    parser.add_argument("--pulse", type=int, help=argparse.SUPPRESS)  # pipe to it, for signs of life
     parser.set_defaults(run=run, process_name=name)
     return parser
 
@@ -43,6 +45,13 @@ def seconds_from_zero(text: str) -> float:
 def seconds(text: str) -> float:
     """Seconds, more than 0."""
     return _number(text, at_least=1e-3, what="seconds, more than 0")
+
+
+def add_key(command: argparse.ArgumentParser) -> None:
+    """Adds ``--key`` to a command that connects to the feed."""
+    command.add_argument(
+        "--key", type=Path, metavar="FILE", help="key to connect with, where the feed has keys ('spade-stream keys')"
+    )
 
 
 def rate(text: str) -> float:

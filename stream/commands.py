@@ -15,18 +15,21 @@ from typing import Any
 from spade_core.calibration import in_words
 from spade_core.errors import GalleryCorrupt, GalleryMismatch, GalleryNotFound, SpadeError
 from spade_core.gallery import Gallery
-from stream import programs
-from stream.config import CameraSection, Config, load_config
+from stream import machine, programs, security
+from stream.config import CameraSection, Config, load_config, parse_config, read_text
+from stream.durable import write_durably
 from stream.errors import ConfigError, LinkLost, StreamError, UsageError
 from stream.gallery_commands import now
-from stream.messages import Alert, Evidence
-from stream.outbox import write_durably
+from stream.messages import Alert, Evidence, StateEvent
+from stream.notify import Notifier
 from stream.progress import progress_bar
 from stream.reconnect import ReconnectingSource
+from stream.reload import poller
 from stream.sources import check_source, describe_source, is_live
 from stream.sources.base import Source
 from stream.sources.window import windowed
-from stream.stopping import StopSignal
+from stream.station import Reloading
+from stream.stopping import ReloadSignal, StopSignal
 from stream.subscriber import AlertSubscriber, request_status
 
 log = logging.getLogger(__name__)
@@ -64,6 +67,11 @@ def check(arguments: argparse.Namespace, stop: StopSignal) -> int:
             print(f"    scene {camera.scene_name}: {_gallery_line(config, camera)}")
         except SpadeError as error:
             problems.append(f"scene {camera.scene_name}: {error}")
+    try:
+        if keys := security.check(config):
+            print(f"  {keys}")
+    except StreamError as error:
+        problems.append(f"security: {error}")
     if problems:
         raise ConfigError(str(arguments.config), problems)
     print("the configuration is right")
@@ -177,42 +185,76 @@ def _check_stopped(stop: StopSignal) -> None:
 
 def run(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """Everything on this machine."""
-    config = _load(arguments.config)
+    path: Path = arguments.config
+    base = path.resolve().parent
+    hang_up = ReloadSignal(on_lost_terminal=stop.ask)
+    hang_up.install()
+
+    def load(text: str) -> Config:
+        return _runnable(parse_config(text, where=str(path), base=base, environment=os.environ), path)
+
+    text = read_text(path)
+    outcome = machine.run(
+        load(text),
+        path,
+        text=text,
+        stopping=stop,
+        reloading=Reloading(path=path, asked=hang_up, load=load, announce=_complain),
+        notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
+    )
+    for failure in outcome.failed:
+        _complain(failure)
+    return 1 if outcome.failed else 0
+
+
+def _complain(line: str) -> None:
+    print(f"spade-stream: {line}", file=sys.stderr, flush=True)
+
+
+def _runnable(config: Config, path: Path) -> Config:
+    """The configuration, if a run can begin with it.
+
+    Raises:
+        SourceError: a file or folder is missing.
+        KeyFileError: a key cannot be used.
+        StreamError: no scene at all can be scored; says why for each.
+    """
     for camera in config.cameras:
         check_source(camera.source)
+    security.check(config)
     unusable = _unusable_galleries(config)
     if len(unusable) == len({camera.scene_name for camera in config.cameras}):
         problems = [f"scene {scene}: {error}" for scene, error in unusable.items()]
         if any(isinstance(error, GalleryCorrupt) for error in unusable.values()):  # not the configuration's fault
             raise StreamError("\n".join(problems))
-        raise ConfigError(str(arguments.config), problems)
-    outcome = programs.run(config, arguments.config, stopping=stop)
-    for failure in outcome.failed:
-        print(f"spade-stream: {failure}", file=sys.stderr)
-    return 1 if outcome.failed else 0
+        raise ConfigError(str(path), problems)
+    return config
 
 
 def read(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """The reader of one camera."""
-    programs.read(_load(arguments.config), arguments.camera, stopping=stop)
+    programs.read(_load_part(arguments), arguments.camera, stopping=stop)
     return 0
 
 
 def score(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """The scoring worker."""
-    programs.score(_load(arguments.config), stopping=stop)
+    hang_up = ReloadSignal(pulse=stop.pulse)
+    hang_up.install()
+    reload = poller(hang_up, lambda: _load_part(arguments))
+    programs.score(_load_part(arguments), stopping=stop, reload=reload)
     return 0
 
 
 def feed(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """The alert feed."""
-    programs.feed(_load(arguments.config), stopping=stop)
+    programs.feed(_load_part(arguments), stopping=stop)
     return 0
 
 
 def sink(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """One sink."""
-    programs.sink(_load(arguments.config), arguments.name, stopping=stop)
+    programs.sink(_load_part(arguments), arguments.name, stopping=stop)
     return 0
 
 
@@ -273,7 +315,14 @@ def evaluate(arguments: argparse.Namespace, stop: StopSignal) -> int:
 def alerts(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """JSON lines of alerts."""
     patience: float | None = time.monotonic() + FEED_WAIT
-    with AlertSubscriber(arguments.connect, since=arguments.since, name=arguments.name) as subscriber:
+    on_event = _print_event if arguments.events else None
+    with AlertSubscriber(
+        arguments.connect,
+        since=arguments.since,
+        name=arguments.name,
+        on_event=on_event,
+        secure=security.command_client(arguments.key),
+    ) as subscriber:
         while not stop():
             if arguments.no_follow and subscriber.caught_up:
                 return 0
@@ -281,9 +330,9 @@ def alerts(arguments: argparse.Namespace, stop: StopSignal) -> int:
             if patience is not None and (subscriber.connected or time.monotonic() > patience):
                 patience = None  # said once
                 if not subscriber.connected and arguments.no_follow:
-                    raise LinkLost(f"no feed answers at {arguments.connect}: is 'spade-stream run' going there?")
+                    raise LinkLost(f"no feed answers at {arguments.connect}: does it run, and does it want a key?")
                 if not subscriber.connected:
-                    log.warning("no feed answers at %s yet; waiting for one", arguments.connect)
+                    log.warning("no feed answers at %s yet (or it wants a key); waiting for one", arguments.connect)
             if found is None:
                 continue
             alert, evidence = found
@@ -294,19 +343,31 @@ def alerts(arguments: argparse.Namespace, stop: StopSignal) -> int:
     return 0
 
 
+def _print_event(event: StateEvent) -> None:
+    print(json.dumps(event.to_json()), flush=True)
+
+
 def status(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """States of all cameras. Exits 1 if any camera is not watched."""
-    answer = request_status(arguments.connect, 3.0)
+    answer = request_status(arguments.connect, 3.0, secure=security.command_client(arguments.key))
     if arguments.json:
         print(json.dumps(answer, indent=1))
     else:
         _print_status(answer)
     watched = answer.get("worker", {}).get("state") == "RUNNING"
-    return 0 if watched and all(c["state"] in ("LIVE", "ENDED") for c in answer.get("cameras", {}).values()) else 1
+    watched = watched and all(c["state"] in ("LIVE", "ENDED") for c in answer.get("cameras", {}).values())
+    return 0 if watched and not _down(answer) else 1
 
 
 def _load(path: Path) -> Config:
     return load_config(path, os.environ)
+
+
+def _load_part(arguments: argparse.Namespace) -> Config:
+    """The configuration of a part of ``run``: its supervisor hands over a copy, and says where that came from."""
+    path: Path = arguments.config
+    where, base = str(arguments.named or path), arguments.base or path.resolve().parent
+    return parse_config(read_text(path, where=where), where=where, base=base, environment=os.environ)
 
 
 def _to_enroll(config: Config, camera_id: str | None) -> list[CameraSection]:
@@ -398,11 +459,35 @@ def _save(folder: Path, alert: Alert, evidence: Evidence) -> Alert:
         return str(folder / f"{stem}-{suffix}")
 
     return replace(
-        alert, mask=write("mask.png", evidence.mask_png), snapshot=write("snapshot.jpg", evidence.snapshot_jpeg)
+        alert,
+        mask=write("mask.png", evidence.mask_png),
+        snapshot=write("snapshot.jpg", evidence.snapshot_jpeg),
+        clip=write("clip.mp4", evidence.clip_mp4),
     )
 
 
+def _down(answer: dict[str, Any]) -> bool:
+    """Whether a process is not there, or the supervisor that should start it again."""
+    states = [process["state"] for process in answer.get("processes", {}).values()]
+    return answer.get("supervisor", {}).get("state") == "NOT_ANSWERING" or not {"waiting", "hung"}.isdisjoint(states)
+
+
+def _print_processes(answer: dict[str, Any]) -> None:
+    supervisor = answer.get("supervisor", {})
+    if supervisor.get("state") == "NOT_ANSWERING":
+        print(f"supervisor NOT_ANSWERING {supervisor['reason']}")
+    for name, process in answer.get("processes", {}).items():
+        if process["restarts"] or process["state"] in ("waiting", "hung"):
+            print(
+                f"process {name}: {process['state']}, {process['restarts']} restart(s), "
+                f"{process['hung']} of them because it hung; last end: {process['last_exit']}"
+            )
+    if error := answer.get("config", {}).get("error"):
+        print(f"configuration not reloaded, the one of {answer['config']['loaded']} is in force: {error}")
+
+
 def _print_status(answer: dict[str, Any]) -> None:
+    _print_processes(answer)
     worker = answer.get("worker", {})
     print(f"worker {worker.get('state')} {worker.get('reason', '')}".rstrip())
     for name, camera in sorted(answer.get("cameras", {}).items()):

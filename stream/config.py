@@ -204,6 +204,9 @@ class CameraSection(_Section):
     recorded_at: Moment | None = None  # when a recording began (ISO 8601); None: its times count from 1970
     open_timeout: float = Field(5.0, gt=0, le=120)  # s
     read_timeout: float = Field(5.0, gt=0, le=120)  # s
+    frozen_after: float | None = Field(30.0, gt=0, le=86_400)  # s without a change; None: never called frozen
+    obscured_after: float | None = Field(5.0, gt=0, le=86_400)  # s without structure; None: never called covered
+    moved_after: float | None = Field(20.0, gt=0, le=3600)  # s out of its place before it is MOVED; None: never
 
     @property
     def scene_name(self) -> str:
@@ -240,6 +243,14 @@ class AlertsSection(_Section):
         return PolicySettings(**self.model_dump())
 
 
+class ClipsSection(_Section):
+    """The short videos of alerts."""
+
+    seconds: float = Field(20.0, ge=0, le=300)  # s of an alert that its clip shows; 0: no clips
+    pre_roll: float = Field(5.0, ge=0, le=60)  # s before the alert that it shows, too
+    height: int = Field(720, ge=120, le=2160, multiple_of=2)  # pixels at most
+
+
 class WorkerSection(_Section):
     """The scoring process."""
 
@@ -261,6 +272,27 @@ class LinkSection(_Section):
 
     endpoint: str | None = None
     insecure: bool = False  # allows an address that other machines can reach, unencrypted
+
+
+class SecuritySection(_Section):
+    """Keys of the link and the feed over TCP."""
+
+    keys: LocalPath | None = None  # folder of a server's keys, on the machine that runs worker and feed
+    key: LocalPath | None = None  # an issued key file, on a machine that runs only readers or only sinks
+
+    @property
+    def used(self) -> bool:
+        """Whether TCP endpoints are encrypted, and ask who connects."""
+        return self.keys is not None or self.key is not None
+
+
+class RetentionSection(_Section):
+    """What is given up again, the oldest first."""
+
+    days: float | None = Field(30.0, gt=0, le=36_500)  # of an alert since its commit, and of a camera event
+    gigabytes: float | None = Field(20.0, gt=0, le=1e6)  # 10^9 bytes: the pictures and clips of all alerts together
+    keep_unacknowledged: bool = True  # never remove what a subscriber with a name has not acknowledged yet
+    score_days: float | None = Field(90.0, gt=0, le=36_500)  # of a file of scores since its last row
 
 
 class JsonLinesSection(_Section):
@@ -288,9 +320,12 @@ class Config(_Section):
     method: MethodSection = MethodSection()
     gallery: GallerySection = GallerySection()
     alerts: AlertsSection = AlertsSection()
+    clips: ClipsSection = ClipsSection()
     worker: WorkerSection = WorkerSection()
     link: LinkSection = LinkSection()
     feed: FeedSection = FeedSection()
+    security: SecuritySection = SecuritySection()
+    retention: RetentionSection = RetentionSection()
     sinks: list[Annotated[JsonLinesSection | StdoutSection, Field(discriminator="type")]] = Field(default_factory=list)
 
     def camera(self, camera_id: str) -> CameraSection:
@@ -331,6 +366,11 @@ class Config(_Section):
         return self.state / "status.json"
 
     @property
+    def processes(self) -> Path:
+        """What the supervisor says of its processes and of the configuration in force."""
+        return self.state / "processes.json"
+
+    @property
     def link_endpoint(self) -> str:
         """Where readers meet the worker. Separate programs with the same configuration get the same answer."""
         if self.link.endpoint:
@@ -352,21 +392,48 @@ def load_config(path: Path, environment: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: with every problem found.
     """
+    return parse_config(read_text(path), where=str(path), base=path.resolve().parent, environment=environment)
+
+
+def read_text(path: Path, *, where: str | None = None) -> str:
+    """The text of a configuration file.
+
+    Args:
+        path: of the file.
+        where: named in errors; None: the path.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(str(path), [f"cannot be read: {error.strerror or error}"]) from None
+        raise ConfigError(where or str(path), [f"cannot be read: {error.strerror or error}"]) from None
     except UnicodeDecodeError as error:
-        raise ConfigError(str(path), [f"is not UTF-8 text: byte {error.start}"]) from None
+        raise ConfigError(where or str(path), [f"is not UTF-8 text: byte {error.start}"]) from None
+
+
+def parse_config(text: str, *, where: str, base: Path, environment: Mapping[str, str]) -> Config:
+    """A configuration from the text of a file.
+
+    Args:
+        text: YAML.
+        where: named in errors.
+        base: what relative paths are relative to.
+        environment: values for ``${NAME}`` in camera sources.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
     try:
         data = yaml.load(text, Loader=_UniqueKeys)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigError(str(path), [f"{place}{error.problem or error.context}"]) from None
+        raise ConfigError(where, [f"{place}{error.problem or error.context}"]) from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(str(path), [f"is not YAML: {type(error).__name__}"]) from None
-    return build_config(data, where=str(path), base=path.resolve().parent, environment=environment)
+        raise ConfigError(where, [f"is not YAML: {type(error).__name__}"]) from None
+    return build_config(data, where=where, base=base, environment=environment)
 
 
 def build_config(data: Any, *, where: str, base: Path, environment: Mapping[str, str]) -> Config:
@@ -400,8 +467,10 @@ def build_config(data: Any, *, where: str, base: Path, environment: Mapping[str,
     problems += _duplicates("cameras", "id", [camera.id for camera in cameras])
     problems += _duplicates("sinks", "name", [sink.name for sink in config.sinks])
     unused = set(config.scenes) - {camera.scene_name for camera in cameras}
-    problems += _endpoint_problems("link", config.link_endpoint, config.link.insecure)
-    problems += _endpoint_problems("feed", config.feed.endpoint, config.feed.insecure)
+    problems += _endpoint_problems("link", config.link_endpoint, config.link.insecure, config.security)
+    problems += _endpoint_problems("feed", config.feed.endpoint, config.feed.insecure, config.security)
+    if config.security.keys is not None and config.security.key is not None:
+        problems.append("security: give 'keys' where worker and feed run, or 'key' on another machine, not both")
     problems += [f"scenes.{name}: no camera looks at this scene" for name in sorted(unused)]
     if problems:
         raise ConfigError(where, problems)
@@ -459,16 +528,18 @@ def _expand(source: str, base: Path, environment: Mapping[str, str], field: str,
         return expanded
 
 
-def _endpoint_problems(section: str, text: str, insecure: bool) -> list[str]:
+def _endpoint_problems(section: str, text: str, insecure: bool, security: SecuritySection) -> list[str]:
     try:
         endpoint = parse_endpoint(text)
     except UsageError as error:
         return [f"{section}.endpoint: {error}"]
-    if is_loopback(endpoint) or insecure:
+    if security.used and insecure:
+        return [f"{section}.insecure: contradicts 'security', which encrypts {endpoint}: remove one of the two"]
+    if is_loopback(endpoint) or insecure or security.used:
         return []
     return [
-        f"{section}.endpoint: other machines can reach {endpoint}, and nothing is encrypted there: use a loopback or "
-        f"ipc address, or say '{section}.insecure: true'"
+        f"{section}.endpoint: other machines can reach {endpoint}, and nothing is encrypted there: give keys with "
+        f"'security.keys', use a loopback or ipc address, or say '{section}.insecure: true'"
     ]
 
 

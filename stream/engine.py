@@ -6,6 +6,7 @@ cannot be scored says why; the others go on.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,14 +24,19 @@ from spade_core.alarms import AlarmRule
 from spade_core.backbone import load_backbone, resolve_device
 from spade_core.calibration import Calibration
 from spade_core.campus import SceneMemory
+from spade_core.enrolled_view import enrolled_view
 from spade_core.errors import GalleryMismatch, SpadeError
 from spade_core.extractor import FeatureExtractor, Features, fingerprint_mismatch
 from spade_core.gallery import Gallery
 from spade_core.methods import FrameScorer, Parameters, frame_scorer, parameters_from
+from spade_core.placement import Placement, ScenePlacement
 from spade_core.preprocess import Preprocess
 from spade_core.runtime import resolve_runtime
 from spade_core.scorer import FrameScore
+from stream.batching import Batches, is_out_of_memory
 from stream.config import Config
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +47,7 @@ class Scene:
     gallery: Gallery
     scorer: FrameScorer
     preprocess: Preprocess = field(default_factory=Preprocess)  # says which part of a frame its maps show
+    placement: ScenePlacement | None = None  # tells whether a camera was moved; None = too little stands still here
 
     @property
     def calibration(self) -> Calibration:
@@ -160,7 +167,11 @@ def open_scene(
         parameters=parameters,
         runtime=extractor.backbone.runtime,
     )
-    return Scene(name, gallery, scorer, extractor.preprocess)
+    view = enrolled_view(gallery, extractor.preprocess)
+    if view is None or not view.usable:
+        why_not = "no thumbnail of its gallery can be read" if view is None else view.why_not
+        log.info("scene %s: a camera that is moved will not be noticed: %s", name, why_not)
+    return Scene(name, gallery, scorer, extractor.preprocess, view if view is not None and view.usable else None)
 
 
 class ScoringEngine:
@@ -182,18 +193,45 @@ class ScoringEngine:
         *,
         explain: Literal["alerts", "always"] = "alerts",
     ) -> None:
-        self._extractor, self._explain = extractor, explain
+        self._extractor, self._parameters, self._explain = extractor, parameters, explain
         at_once = extractor.backbone.runtime.at_once
         self._pool = ThreadPoolExecutor(at_once, "score") if at_once > 1 else None
+        self._batches = Batches()
         self.scenes: dict[str, Scene] = {}
         self.failures: dict[str, SpadeError] = {}  # scenes that cannot be scored
         for name, folder in galleries.items():
-            try:
-                self.scenes[name] = open_scene(name, folder, extractor=extractor, parameters=parameters)
-            except SpadeError as error:
-                self.failures[name] = error
-        self._memories: dict[str, tuple[str, SceneMemory]] = {}  # by camera: segment, and what is remembered of it
+            self._open(name, folder)
+        self._memories: dict[str, tuple[Scene, str, SceneMemory]] = {}  # by camera: what is remembered of a segment
         self._verifier = threading.Thread(target=self._verify, name="verify-galleries", daemon=True)
+
+    def change_scenes(self, galleries: Mapping[str, Path]) -> None:
+        """Opens what is new here or has a new version on the disk, and lets go of the rest. Another thread may be
+        scoring meanwhile: a scene that is opened anew is scored with its old gallery until the new one is there.
+
+        Args:
+            galleries: gallery folder of each scene that is to be scored from now on.
+        """
+        for name, folder in galleries.items():
+            if not self._is_current(name, folder):
+                self._open(name, folder)
+        for name in self.scenes.keys() - galleries.keys():
+            del self.scenes[name]
+        for name in self.failures.keys() - galleries.keys():
+            del self.failures[name]
+
+    def placement_of(self, scene: str) -> ScenePlacement | None:
+        """What tells whether a camera of a scene was moved; None where nothing can."""
+        opened = self.scenes.get(scene)
+        return opened.placement if opened is not None else None
+
+    def place(self, scene: str, image: NDArray[np.uint8]) -> Placement | None:
+        """How a scoring image (S, S, 3) lies to the scene that was enrolled; None where that cannot be told."""
+        placement = self.placement_of(scene)
+        return placement.compare(image) if placement is not None else None
+
+    def forget(self, camera: str) -> None:
+        """Forgets what is remembered of a camera's last frames."""
+        self._memories.pop(camera, None)
 
     def warm_up(self) -> None:
         """Scores a black frame in every scene and forgets it, so that it is no camera's first frame that waits for a
@@ -214,6 +252,11 @@ class ScoringEngine:
     def at_once(self) -> int:
         """Frames that are computed side by side; 1: those of a batch go through the network in one pass."""
         return self._extractor.backbone.runtime.at_once
+
+    @property
+    def degraded(self) -> str:
+        """Why fewer frames are scored at once than could be, in words; empty where nothing is amiss."""
+        return self._batches.degraded
 
     def score(self, frames: Sequence[ToScore]) -> list[Scored | NotScored]:
         """Scores B frames; returns B results, in order."""
@@ -238,27 +281,36 @@ class ScoringEngine:
 
     def _score_together(self, frames: Sequence[ToScore]) -> Iterator[Scored | NotScored]:
         usable = [frame for frame in frames if frame.scene in self.scenes and frame.scene not in self.failures]
-        features, failure = None, ""
-        try:
-            features = self._extractor.extract(np.stack([frame.image for frame in usable])) if usable else None
-        except (SpadeError, RuntimeError) as error:  # torch raises RuntimeError for whatever goes wrong in it
-            failure = f"inference failed: {error}"
-        rows = iter(range(len(usable)))
+        answers = self._answers(usable)
         wanted = set(map(id, usable))
         for frame in frames:
-            if id(frame) not in wanted:
-                yield NotScored(self._why_not(frame.scene))
-            elif features is None:
-                yield NotScored(failure)
-            else:
-                yield self._score_one(frame, features.row(next(rows)))
+            yield next(answers) if id(frame) in wanted else NotScored(self._why_not(frame.scene))
+
+    def _answers(self, frames: Sequence[ToScore]) -> Iterator[Scored | NotScored]:
+        for batch, found in self._batches.run(frames, self._extract):
+            for row, frame in enumerate(batch):
+                if isinstance(found, Features):
+                    yield self._score_one(frame, found.row(row))
+                else:
+                    yield NotScored(f"inference failed: {found.reason}")
+            del found  # else the features of two batches were held at once
+
+    def _extract(self, frames: Sequence[ToScore]) -> Features | NotScored:
+        try:
+            return self._extractor.extract(np.stack([frame.image for frame in frames]))
+        except (SpadeError, RuntimeError) as error:  # torch raises RuntimeError for whatever goes wrong in it
+            if is_out_of_memory(error):
+                raise
+            return NotScored(str(error))
 
     def _score_one(self, frame: ToScore, features: Features) -> Scored | NotScored:
-        scene = self.scenes[frame.scene]
-        segment, memory = self._memories.get(frame.camera, (None, None))
-        if memory is None or segment != frame.segment:
+        scene = self.scenes.get(frame.scene)
+        if scene is None:  # another thread has let go of it
+            return NotScored(self._why_not(frame.scene))
+        of, segment, memory = self._memories.get(frame.camera, (None, None, None))
+        if memory is None or of is not scene or segment != frame.segment:
             memory = scene.scorer.new_memory()
-            self._memories[frame.camera] = (frame.segment, memory)
+            self._memories[frame.camera] = (scene, frame.segment, memory)
         try:
             score = scene.scorer.score_frame(features, motion=frame.motion, time=frame.time, memory=memory)
             if self._explain == "always":
@@ -268,12 +320,31 @@ class ScoringEngine:
             if not isinstance(error, ValueError):  # a damaged gallery stays damaged; a bad frame passes
                 self.failures[scene.name] = error
             return NotScored(str(error))
-        except RuntimeError as error:
-            return NotScored(f"scoring failed: {error}")
+        except (RuntimeError, MemoryError) as error:
+            return NotScored(f"scoring failed: {error or type(error).__name__}")
 
     def _why_not(self, scene: str) -> str:
         failure = self.failures.get(scene)
         return str(failure) if failure else f"no gallery is configured for scene {scene!r}"
+
+    def _open(self, name: str, folder: Path) -> None:
+        try:
+            scene = open_scene(name, folder, extractor=self._extractor, parameters=self._parameters)
+        except SpadeError as error:
+            self.failures[name] = error
+            return
+        self.scenes[name] = scene
+        self.failures.pop(name, None)
+
+    def _is_current(self, name: str, folder: Path) -> bool:
+        """Whether a scene is open with the version of its gallery that is in force."""
+        scene = self.scenes.get(name)
+        if scene is None or name in self.failures or scene.gallery.folder != folder:
+            return False
+        try:
+            return Gallery(folder).version == scene.gallery.version
+        except SpadeError:
+            return False  # opening it says what is wrong
 
     def _verify(self) -> None:
         for name, scene in list(self.scenes.items()):

@@ -17,8 +17,11 @@
     |   +-- SourceCorrupt          1  the stream cannot be decoded, or ends before its declared end
     +-- WireError                  1  a message that is not well formed
     +-- EndpointBusy               1  another process owns the endpoint
+    +-- StateBusy                  1  another process runs on the state folder
+    +-- KeyFileError               2  keys of the link or the feed are missing, open to others, or not well formed
     +-- LinkLost                   1  the peer at the other end of the link is gone or refused us
     +-- OutboxError                1  the alert store cannot be read or written
+    |   +-- AlertRefused           1  it could be, but not with this alert: trying again is of no use
     +-- SinkError                  1  a sink cannot deliver
     +-- ProcessFailed              1  a child process died and may not be restarted any more
         +-- ProcessMisconfigured   2  a child process says that it cannot work with this configuration
@@ -98,12 +101,26 @@ class EndpointBusy(StreamError):
     """Another process owns this endpoint (ZeroMQ itself would take it away silently)."""
 
 
+class StateBusy(StreamError):
+    """Another process runs on this state folder: two would write to the same alerts."""
+
+
+class KeyFileError(StreamError):
+    """A key file cannot be used. The message names the file and the remedy, and never holds anything of a key."""
+
+    exit_code = 2
+
+
 class LinkLost(StreamError):
     """The peer does not answer any more, or it refused this one with a reason."""
 
 
 class OutboxError(StreamError):
     """The alert store cannot be opened, read or written."""
+
+
+class AlertRefused(OutboxError):
+    """The alert itself cannot be stored or published; the store works, and trying again changes nothing."""
 
 
 class SinkError(StreamError):

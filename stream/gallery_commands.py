@@ -15,8 +15,8 @@ from spade_core.gallery_layout import MOTION, POOLED, THUMBNAILS, array_file
 from spade_core.gallery_versions import Version, list_versions, prunable, prune, use_version
 from stream import programs
 from stream.config import CameraSection, build_config
+from stream.durable import write_durably
 from stream.errors import StreamError, UsageError
-from stream.outbox import write_durably
 from stream.progress import progress_bar
 from stream.sources import check_source, describe_source
 from stream.stopping import StopSignal

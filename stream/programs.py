@@ -1,26 +1,28 @@
-"""What each process runs, put together from the configuration: reader, worker, feed, sinks, and all of them at once."""
+"""What each process runs, put together from the configuration: reader, worker, feed, sinks. ``machine`` runs all."""
 
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 import cv2
 
 from spade_core.preprocess import Preprocess
+from stream import security
 from stream.config import CameraSection, Config, JsonLinesSection
 from stream.endpoints import is_loopback, parse_endpoint
-from stream.errors import ConfigError, OutboxError, StreamError, UsageError
+from stream.errors import ConfigError, StreamError, UsageError
 from stream.feed import FeedServer
 from stream.health import process_age, read_status
+from stream.lookout import Watching
 from stream.messages import Mode
-from stream.outbox import Outbox, OutboxReader
-from stream.reader import Reader, ReaderSettings
+from stream.outbox import Outbox
+from stream.reader import Reader, ReaderSettings, patience_with
+from stream.retention import Limits, Retention
 from stream.sinks.base import Sink
 from stream.sinks.console import ConsoleSink
 from stream.sinks.jsonl import JsonLinesSink
@@ -28,13 +30,12 @@ from stream.sinks.runner import run_sink
 from stream.sources import is_live, is_looped, open_source
 from stream.sources.base import Source
 from stream.sources.window import windowed
+from stream.station import read_processes
 from stream.subscriber import AlertSubscriber
-from stream.supervisor import ChildSpec, Outcome, Stage, Supervisor
+from stream.tcp import raise_file_limit
+from stream.worker_settings import WorkerSettings
 
 log = logging.getLogger(__name__)
-
-SINK_WAIT = 5.0
-"""Seconds that a drain waits for sinks to take what is committed; what they do not take comes with the next run."""
 
 Stopping = Callable[[], bool]
 
@@ -72,11 +73,12 @@ def read(config: Config, camera_id: str, *, stopping: Stopping) -> None:
     """The reader of one camera, until its source ends.
 
     Raises:
-        SourceError: a finite source cannot be read to its end.
+        SourceError: a finite source cannot be read to its end, or a camera's decoder hangs.
         LinkLost: the worker refuses the camera.
     """
     camera = config.camera(camera_id)
     cv2.setNumThreads(1)  # a reader keeps to one core: the others belong to the worker and to other readers
+    patience = patience_with(open_timeout=camera.open_timeout, read_timeout=camera.read_timeout)
     settings = ReaderSettings(
         camera=camera.id,
         mode=mode_of(camera),
@@ -85,33 +87,45 @@ def read(config: Config, camera_id: str, *, stopping: Stopping) -> None:
         endless=is_endless(camera),
         preprocess=Preprocess(config.method.size, config.method.crop),
         motion_memory=config.method.motion_memory,
+        watching=Watching(camera.frozen_after, camera.obscured_after),
+        stuck_after=patience if is_endless(camera) else None,  # a recording may lie on a slow disk
     )
     reader = Reader(
         settings,
-        endpoint=parse_endpoint(config.link_endpoint),
+        endpoint=parse_endpoint(_connect_address(config.link_endpoint)),
         open_source=lambda: open_camera(camera),
         stopping=stopping,
+        secure=security.link_client(config, camera.id),
     )
     reader.run()
     if reader.error:
         raise StreamError(f"camera {camera.id}: {reader.error}")
 
 
-def score(config: Config, *, stopping: Stopping) -> None:
+def score(config: Config, *, stopping: Stopping, reload: Callable[[], Config | None] = lambda: None) -> None:
     """The scoring worker, until it is stopped.
+
+    Args:
+        config: see there.
+        stopping: polled.
+        reload: asked once a round; gives a new configuration once, which the worker then takes.
 
     Raises:
         ConfigError: no scene at all can be scored; says why for each.
         SpadeError: the backbone cannot be built.
     """
     # Here and not above: readers and sinks must not load torch.
+    from stream.clips import Clips, ClipSettings
     from stream.engine import ScoringEngine, extractor_of, parameters_of, runtime_of, use_threads
     from stream.link import LinkServer
     from stream.scorelog import ScoreLog
-    from stream.worker import Worker, WorkerSettings
+    from stream.worker import Worker
 
+    secure = security.link_server(config)  # refused before networks are loaded
+    raise_file_limit()
     use_threads(config.worker.threads)
     scenes = {camera.id: camera.scene_name for camera in config.cameras}
+    modes = {camera.id: mode_of(camera) for camera in config.cameras}
     galleries = {scene: config.gallery_of(scene) for scene in scenes.values()}
     extractor = extractor_of(config, at_once=min(len(config.cameras), config.worker.max_batch))
     log.info("backbone %s runs in %s", extractor.backbone.name, runtime_of(config))
@@ -126,7 +140,37 @@ def score(config: Config, *, stopping: Stopping) -> None:
         log.info("ready to score %.1f s after the process began", ready_after)
     engine.verify_in_background()
     config.state.mkdir(parents=True, exist_ok=True)
-    settings = WorkerSettings(
+    endpoint = parse_endpoint(config.link_endpoint)
+    made = ClipSettings(**config.clips.model_dump(), confirm=config.alerts.min_duration)
+    with (
+        LinkServer(endpoint, cameras=scenes, secure=secure) as link,
+        Outbox(config.outbox, config.evidence) as outbox,
+        Clips(made) as clips,
+    ):
+        log.info("scoring %d camera(s), %d scene(s) on %s", len(scenes), len(engine.scenes), endpoint)
+
+        def between_rounds() -> bool:
+            if (fresh := reload()) is not None:
+                modes.update({camera.id: mode_of(camera) for camera in fresh.cameras})
+                worker.reconfigure(_worker_settings(fresh, ready_after))
+            return stopping()
+
+        worker = Worker(
+            _worker_settings(config, ready_after),
+            link=link,
+            engine=engine,
+            outbox=outbox,
+            scores=ScoreLog(config.scores),
+            stopping=between_rounds,
+            clips=lambda camera: clips.camera(camera, lossless=modes.get(camera) is Mode.REPLAY),
+            clip_counts=clips.counts,
+        )
+        worker.run()
+
+
+def _worker_settings(config: Config, ready_after: float | None) -> WorkerSettings:
+    scenes = {camera.id: camera.scene_name for camera in config.cameras}
+    return WorkerSettings(
         cameras=scenes,
         policy=config.alerts.settings(),
         size=config.method.side,
@@ -135,23 +179,41 @@ def score(config: Config, *, stopping: Stopping) -> None:
         status=config.status,
         ready_after=ready_after,
         shared_clock=is_loopback(parse_endpoint(config.link_endpoint)),
+        galleries={scene: config.gallery_of(scene) for scene in scenes.values()},
+        moved_after={camera.id: camera.moved_after for camera in config.cameras},
     )
-    endpoint = parse_endpoint(config.link_endpoint)
-    with LinkServer(endpoint, cameras=scenes) as link, Outbox(config.outbox, config.evidence) as outbox:
-        log.info("scoring %d camera(s), %d scene(s) on %s", len(scenes), len(engine.scenes), endpoint)
-        Worker(
-            settings, link=link, engine=engine, outbox=outbox, scores=ScoreLog(config.scores), stopping=stopping
-        ).run()
 
 
 def feed(config: Config, *, stopping: Stopping) -> None:
     """The alert feed, until it is stopped."""
-    with (
-        OutboxReader(config.outbox, config.evidence) as outbox,
-        FeedServer(config.feed.endpoint, outbox, lambda: read_status(config.status, now=time.time())) as server,
-    ):
+    with Outbox(config.outbox, config.evidence) as outbox:
+        retention = Retention(outbox, limits_of(config), scores=config.scores)
+        _serve(config, outbox, retention, stopping)
+
+
+def limits_of(config: Config) -> Limits:
+    """What retention keeps."""
+    section = config.retention
+    return Limits(
+        days=section.days,
+        bytes=None if section.gigabytes is None else int(section.gigabytes * 1e9),
+        keep_unacknowledged=section.keep_unacknowledged,
+        score_days=section.score_days,
+    )
+
+
+def _serve(config: Config, outbox: Outbox, retention: Retention, stopping: Stopping) -> None:
+    raise_file_limit()
+    secure, endpoint = security.feed_server(config), config.feed.endpoint
+    with FeedServer(endpoint, outbox, lambda: _status(config), retention=retention, secure=secure) as server:
         log.info("feed on %s, last alert %d", server.endpoint, outbox.last_seq())
         server.run(stopping)
+
+
+def _status(config: Config) -> dict[str, Any]:
+    """What the worker says, and what the supervisor says."""
+    now = time.time()
+    return {**read_status(config.status, now=now), **read_processes(config.processes, now=now)}
 
 
 def sink(config: Config, name: str, *, stopping: Stopping) -> None:
@@ -160,85 +222,12 @@ def sink(config: Config, name: str, *, stopping: Stopping) -> None:
     if section is None:
         raise UsageError(f"--name {name!r}: the configuration has no such sink")
     target: Sink = JsonLinesSink(section.folder) if isinstance(section, JsonLinesSection) else ConsoleSink(sys.stdout)
-    with AlertSubscriber(_connect_address(config.feed.endpoint), name=name) as subscriber:
+    secure = security.feed_client(config, name)
+    with AlertSubscriber(_connect_address(config.feed.endpoint), name=name, secure=secure) as subscriber:
         try:
             run_sink(target, subscriber, stopping)
         finally:
             target.close()
-
-
-def children(config: Config, path: Path, *, log_level: str = "info") -> list[ChildSpec]:
-    """The processes that ``run`` keeps going, in the order in which they are started."""
-
-    def program(*words: str) -> tuple[str, ...]:
-        options = ("--log-level", log_level, "--supervisor", str(os.getpid()))
-        return (sys.executable, "-m", "stream", *words, *options)
-
-    file = str(path)
-    return [
-        ChildSpec("feed", program("feed", file), Stage.FEED, ends=False),
-        *(
-            ChildSpec(f"sink {s.name}", program("sink", file, "--name", s.name), Stage.SINKS, ends=False)
-            for s in config.sinks
-        ),
-        ChildSpec("worker", program("score", file), Stage.WORKER, ends=False),
-        *(
-            ChildSpec(f"reader {c.id}", program("read", file, "--camera", c.id), Stage.READERS, ends=not is_endless(c))
-            for c in config.cameras
-        ),
-    ]
-
-
-def run(config: Config, path: Path, *, stopping: Stopping, on_tick: Callable[[], None] = lambda: None) -> Outcome:
-    """Everything on this machine, until it is stopped or every finite source has ended.
-
-    Args:
-        config: as read from ``path``.
-        path: handed to the processes.
-        stopping: polled.
-        on_tick: called about ten times a second.
-
-    Raises:
-        ProcessFailed: a process died too often, or cannot work with this configuration (ProcessMisconfigured).
-    """
-    return supervisor_of(config, path, on_tick=on_tick).run(stopping)
-
-
-def supervisor_of(
-    config: Config, path: Path, *, on_tick: Callable[[], None] = lambda: None, log_level: str = "info"
-) -> Supervisor:
-    """What :func:`run` runs, not started yet.
-
-    Args:
-        config: as read from ``path``.
-        path: handed to the processes.
-        on_tick: called about ten times a second.
-        log_level: of the processes.
-    """
-    config.state.mkdir(parents=True, exist_ok=True)
-    Outbox(config.outbox, config.evidence).close()  # made once, before several processes would do it at the same time
-
-    def before_stage(stage: Stage) -> None:
-        if stage is Stage.SINKS:
-            _await_sinks(config)
-
-    return Supervisor(children(config, path, log_level=log_level), on_tick=on_tick, before_stage=before_stage)
-
-
-def _await_sinks(config: Config) -> None:
-    names = [section.name for section in config.sinks]
-    deadline = time.monotonic() + SINK_WAIT
-    try:
-        with OutboxReader(config.outbox, config.evidence) as outbox:
-            last = outbox.last_seq()
-            while time.monotonic() < deadline:
-                taken = outbox.acknowledged()
-                if all(taken.get(name, 0) >= last for name in names):
-                    return
-                time.sleep(0.05)
-    except OutboxError as error:
-        log.error("%s", error)
-    log.warning("not every sink has taken every alert; the rest comes with the next run")
 
 
 def _connect_address(endpoint: str) -> str:

@@ -21,11 +21,11 @@ import yaml
 
 from spade_core.gallery import Gallery
 from spade_core.methods import gallery_parameters
-from stream import programs
+from stream import machine, programs
 from stream.config import CameraSection, Config, build_config
+from stream.durable import write_durably
 from stream.errors import StreamError, UsageError
 from stream.health import read_status
-from stream.outbox import write_durably
 from stream.progress import progress_bar
 from stream.report import Report, write_report
 from stream.results import Results, cards, load_results, timelines
@@ -201,7 +201,7 @@ def run_with_progress(
             bar.update(sum(camera["scored"] + camera["not_scored"] for camera in cameras) - bar.n)
 
         try:
-            return programs.run(config, path, stopping=stopping, on_tick=show)
+            return machine.run(config, path, stopping=stopping, on_tick=show)
         finally:
             due = 0.0
             show()

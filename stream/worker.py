@@ -1,7 +1,8 @@
 """The scoring worker: frames of all cameras in, committed alerts out. One process, one thread that matters.
 
 It takes at most one frame of each camera, lets those cameras send their next one, has the engine score them (side by
-side, or all in one forward pass), and hands each result to its camera's policy, in the order in which they were taken.
+side, or all in one forward pass), and hands each result to its camera, in the order in which they were taken. What
+cannot be committed (a full disk) waits in order and is tried again; meanwhile the worker says that it is DEGRADED.
 """
 
 from __future__ import annotations
@@ -9,29 +10,31 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from stream.alerting import CameraAlerts
+from stream.alerting import CameraAlerts, ClipRecorder
+from stream.camera import Now, WatchedCamera, now
+from stream.commits import CommitQueue
 from stream.engine import NotScored, Pending, Scored, ScoringEngine, ToScore
-from stream.health import CameraHealth, write_status
-from stream.link import Ended, Joined, LinkEvent, LinkServer, Reported
-from stream.messages import Alert, CameraState, FramePacket
+from stream.health import write_status
+from stream.link import Ended, Joined, LinkEvent, LinkServer, Reported, Spoiled
+from stream.messages import Alert, FramePacket, Mode
 from stream.outbox import Outbox
-from stream.policy import PolicySettings
-from stream.scorelog import ScoreLog, ScoreRow
+from stream.score_maps import ScoreMaps
+from stream.scorelog import ScoreLog
+from stream.view_watch import ViewWatch
+from stream.worker_settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 
 STATUS_INTERVAL = 1.0
 """Seconds between two status files."""
 
-_WATCHING = (CameraState.LIVE, CameraState.CONNECTING)
+LAST_TRIES = 6
+"""How often a stopping worker tries to commit what could not be committed, 0.2 s apart: a drain gives it 2.5 s."""
 
 _AHEAD = 2
 """Frames taken for each core that scores, so that none waits for the next one to be handed to it."""
@@ -39,22 +42,8 @@ _AHEAD = 2
 _TICK = 0.2  # s, at most this late to notice a stop
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """What the worker needs to know besides its parts."""
-
-    cameras: Mapping[str, str]  # camera id -> scene
-    policy: PolicySettings
-    size: int  # S, side of the scoring image
-    max_batch: int  # frames scored at once
-    maps: Path | None  # folder for score maps, None = none are kept
-    status: Path
-    ready_after: float | None  # s from the beginning of the process until it could score; None = not known
-    shared_clock: bool  # readers run on this machine, so that their monotonic times compare with ours
-
-
 class Worker:
-    """Ties link, engine, policies and outbox together.
+    """Ties link, engine, cameras and outbox together.
 
     Args:
         settings: see there.
@@ -62,7 +51,10 @@ class Worker:
         engine: with its galleries open.
         outbox: where alerts are committed.
         scores: log of every score.
-        stopping: polled; True asks for a clean end.
+        stopping: polled; True asks for a clean end. May call :meth:`reconfigure`.
+        clips: camera id -> what makes its clips, or None where there are to be none.
+        clip_counts: clips made, failed and so on, for the status.
+        clock: what time it is.
     """
 
     def __init__(
@@ -74,21 +66,22 @@ class Worker:
         outbox: Outbox,
         scores: ScoreLog,
         stopping: Callable[[], bool],
+        clips: Callable[[str], ClipRecorder | None] = lambda camera: None,
+        clip_counts: Callable[[], Mapping[str, int]] = dict,
+        clock: Callable[[], Now] = now,
     ) -> None:
         self._settings, self._link, self._engine = settings, link, engine
         self._outbox, self._scores, self._stopping = outbox, scores, stopping
-        now = time.time()
-        self._health = {camera: CameraHealth(scene, since=now) for camera, scene in settings.cameras.items()}
-        self._reported: dict[str, tuple[CameraState, str]] = {}  # what the readers say
-        self._alerts = {
-            camera: CameraAlerts(camera, scene, settings.policy, commit=outbox.commit)
-            for camera, scene in settings.cameras.items()
-        }
+        self._clips, self._clip_counts, self._clock = clips, clip_counts, clock
+        self._maps = ScoreMaps(settings.maps)
+        self._commits = CommitQueue(outbox, clock=lambda: clock().mono)
+        self._cameras = {camera: self._new_camera(camera) for camera in settings.cameras}
         self._waiting: dict[str, FramePacket] = {}  # at most one frame per camera, the longest waiting first
         self._running: dict[str, tuple[FramePacket, Pending]] = {}  # by camera; being scored, taken first comes first
         self._ended: dict[str, Ended] = {}
-        self._started = now
-        self._status_due = 0.0
+        self._to_grant: list[str] = []  # cameras whose frame is done
+        self._opener = ThreadPoolExecutor(1, "open-galleries")  # beside the scoring
+        self._started, self._status_due, self._problem = clock().unix, 0.0, ""
 
     def run(self) -> None:
         """Works until told to stop; then scores what is here, ends open alerts and commits them."""
@@ -101,44 +94,46 @@ class Worker:
                 self._round(_TICK)
             self._round(0.0)
             self._collect(len(self._running))
-            for camera in self._alerts:
-                self._finish(camera)
+            for camera in self._cameras.values():
+                _log_alerts(camera.finish())
+            self._commit_the_rest()
+            self._confirm()
             state, reason = "STOPPED", "stopped"
         finally:
             self._write_status(state, reason)
             self._scores.close()
+            self._opener.shutdown(wait=False, cancel_futures=True)
+
+    # -- one round ----------------------------------------------------------------------------------------------------
 
     def _round(self, wait: float) -> None:
         for event in self._link.poll(0.0 if self._waiting or self._running else wait):
             self._handle(event)
         for camera in self._link.silent():
-            self._reported[camera] = (CameraState.NO_READER, "its reader stopped reporting")
-            self._finish(camera)
-            self._show_state(camera)
+            _log_alerts(self._cameras[camera].lose())
         self._begin()
         # Side by side: those that are ready are handed on while the next ones are computed.
         self._collect(1 if self._engine.at_once > 1 else len(self._running))
-        for camera in sorted(self._ended.keys() - self._waiting.keys() - self._running.keys()):
-            self._end(camera, self._ended.pop(camera))
-        if time.monotonic() >= self._status_due:
-            self._status_due = time.monotonic() + STATUS_INTERVAL
+        mono = self._clock().mono
+        _log_alerts(self._commits.retry(mono))
+        self._confirm()
+        if mono >= self._status_due:
+            self._status_due = mono + STATUS_INTERVAL
             self._write_status("RUNNING", "")
 
     def _handle(self, event: LinkEvent) -> None:
         match event:
             case FramePacket():
                 if event.camera in self._waiting:  # more than its credit: only a broken reader does that
-                    self._count_drop(event.camera, "worker.replaced")
+                    self._cameras[event.camera].count_drop("worker.replaced")
                 self._waiting[event.camera] = event
             case Joined():
-                log.info("camera %s: reader joined (%s)", event.camera, event.mode)
-                self._reported[event.camera] = (CameraState.CONNECTING, "reader joined")
-                self._show_state(event.camera)
+                self._cameras[event.camera].join(event.mode)
             case Reported():
-                self._reported[event.event.camera] = (event.event.state, event.event.reason)
-                if event.event.state not in _WATCHING:  # nobody sees the event's end any more
-                    self._finish(event.event.camera)
-                self._show_state(event.event.camera)
+                _log_alerts(self._cameras[event.event.camera].hear(event.event))
+            case Spoiled():
+                log.warning("camera %s: a frame is lost: %s", event.camera, event.reason)
+                self._cameras[event.camera].count_drop("link.damaged")
             case Ended():
                 self._ended[event.camera] = event
 
@@ -146,12 +141,49 @@ class Worker:
         """Takes frames that wait into scoring, one of each camera at a time."""
         at_once = self._engine.at_once
         room = _AHEAD * at_once if at_once > 1 else self._settings.max_batch
-        ready = [camera for camera in self._waiting if camera not in self._running]
+        ready = [camera for camera in self._waiting if camera not in self._running and not self._held_back(camera)]
         batch = [self._waiting.pop(camera) for camera in ready[: max(0, room - len(self._running))]]
         for packet in batch:
-            self._link.grant(packet.camera)
+            if self._works_ahead(packet.camera):
+                self._link.grant(packet.camera)
         if batch:
             self._score(batch)
+
+    def _works_ahead(self, camera: str) -> bool:
+        """A recording's next frame comes while this one is scored. A live camera's would only be older when its turn
+        comes, and one more would be lost with a worker that dies.
+        """
+        return self._cameras[camera].mode is Mode.REPLAY
+
+    def _held_back(self, camera: str) -> bool:
+        """A recording waits while nothing can be committed; of a camera the newest frames go on being scored."""
+        return self._cameras[camera].mode is Mode.REPLAY and self._commits.pending > 0
+
+    def _score(self, batch: list[FramePacket]) -> None:
+        usable = []
+        for packet in batch:
+            if problem := self._unusable(packet):
+                self._record(packet, NotScored(problem))
+            else:
+                usable.append(packet)
+        begun = self._engine.begin([self._to_score(packet) for packet in usable]) if usable else []
+        for packet, pending in zip(usable, begun, strict=True):
+            self._running[packet.camera] = packet, pending
+
+    def _unusable(self, packet: FramePacket) -> str:
+        """Why a frame must not be scored; empty = it may be."""
+        side = self._settings.size
+        if packet.image.shape != (side, side, 3):
+            return (
+                f"scoring image is {packet.image.shape}, this worker needs ({side}, {side}, 3): "
+                "same 'method.size' and 'method.crop'?"
+            )
+        camera = self._cameras[packet.camera]
+        return camera.look(packet, lambda: self._engine.place(camera.scene, packet.image))
+
+    def _to_score(self, packet: FramePacket) -> ToScore:
+        scene = self._cameras[packet.camera].scene
+        return ToScore(packet.camera, scene, packet.frame_time, packet.segment, packet.image, packet.motion)
 
     def _collect(self, count: int) -> None:
         """Waits for the ``count`` frames that were taken first."""
@@ -160,91 +192,129 @@ class Worker:
             result = pending()
             del self._running[camera]
             self._record(packet, result)
-        if count:
-            self._scores.flush()  # before the next credit lets the reader forget these frames
+        self._grant()
 
-    def _score(self, batch: list[FramePacket]) -> None:
-        side = self._settings.size
-        fitting = [packet for packet in batch if packet.image.shape == (side, side, 3)]
-        for packet in batch:
-            if packet.image.shape != (side, side, 3):
-                reason = (
-                    f"scoring image is {packet.image.shape}, this worker needs ({side}, {side}, 3): "
-                    "same 'method.size' and 'method.crop'?"
-                )
-                self._record(packet, NotScored(reason))
-        begun = self._engine.begin([self._to_score(packet) for packet in fitting]) if fitting else []
-        for packet, pending in zip(fitting, begun, strict=True):
-            self._running[packet.camera] = packet, pending
-
-    def _to_score(self, packet: FramePacket) -> ToScore:
-        scene = self._settings.cameras[packet.camera]
-        return ToScore(packet.camera, scene, packet.frame_time, packet.segment, packet.image, packet.motion)
+    def _grant(self) -> None:
+        """Lets live cameras whose frame is done send their next one."""
+        self._scores.flush()  # first: a frame whose reader was told that it is done must be in the log
+        for camera in self._to_grant:
+            self._link.grant(camera)
+        self._to_grant.clear()
 
     def _record(self, packet: FramePacket, result: Scored | NotScored) -> None:
-        health, alerts = self._health[packet.camera], self._alerts[packet.camera]
-        health.last_frame_time, health.last_seq = packet.frame_time, packet.seq
-        health.drops.update(packet.drops)
+        camera = self._cameras[packet.camera]
+        row, committed = camera.record(packet, result, age_known=self._settings.shared_clock)
+        _log_alerts(committed)
         if isinstance(result, Scored):
-            try:
-                committed = alerts.observe(packet, result)
-            except ValueError as error:  # what the reader sent beside the scoring image is no picture of that size
-                result = NotScored(f"the evidence cannot be drawn: {error}")
-                log.error("camera %s, frame %d: %s", packet.camera, packet.seq, result.reason)
-        # From capture until the alerts that the frame led to are committed.
-        age = time.monotonic() - packet.captured_mono if self._settings.shared_clock else None
-        if age is not None:
-            health.ages.append(age)
-        if isinstance(result, Scored):
-            health.scored += 1
-            health.last_score, health.threshold = result.score.score, result.scene.calibration.threshold
-            for alert in committed:
-                _log_alert(alert)
-            self._keep_map(packet, result)
-        else:
-            health.not_scored += 1
-            health.last_score = None
-        health.alert = alerts.open_alert
-        self._show_state(packet.camera, problem=result.reason if isinstance(result, NotScored) else "")
-        self._scores.add(packet.camera, _row(packet, result, age, alerts.open_alert))
-        self._link.mark_scored(packet.camera, packet.seq)
+            self._maps.keep(packet.camera, packet.seq, result.score.pixel_scores)
+        self._scores.add(packet.camera, row)
+        self._confirm_frame(packet.camera)
+        if not self._works_ahead(packet.camera):
+            self._to_grant.append(packet.camera)
 
-    def _keep_map(self, packet: FramePacket, result: Scored) -> None:
-        if self._settings.maps is not None:
-            folder = self._settings.maps / packet.camera
-            folder.mkdir(parents=True, exist_ok=True)
-            np.save(folder / f"{packet.seq:08d}.npy", map_to_keep(result.score.pixel_scores), allow_pickle=False)
+    # -- what readers are told ----------------------------------------------------------------------------------------
+
+    def _confirm_frame(self, name: str) -> None:
+        """Lets a reader forget the frames whose alerts are committed."""
+        camera = self._cameras[name]
+        if camera.unconfirmed is not None and not self._commits.pending_of(name):
+            self._link.mark_scored(name, camera.unconfirmed)
+            camera.unconfirmed = None
+
+    def _confirm(self) -> None:
+        for camera in self._cameras:
+            self._confirm_frame(camera)
+        for camera in sorted(self._ended.keys() - self._waiting.keys() - self._running.keys()):
+            if not self._commits.pending_of(camera):
+                self._end(camera, self._ended.pop(camera))
 
     def _end(self, camera: str, ended: Ended) -> None:
-        self._finish(camera)
-        self._health[camera].drops.update(ended.drops)
-        reason = f"broke off: {ended.error}" if ended.error else "end of the source"
-        self._reported[camera] = (CameraState.ENDED, reason)
-        self._show_state(camera)
+        _log_alerts(self._cameras[camera].end(ended))
+        if self._commits.pending_of(camera):  # its last message could not be committed: confirmed later
+            self._ended[camera] = ended
+            return
         self._write_status("RUNNING", "")
         self._link.finish(camera)
 
-    def _finish(self, camera: str) -> None:
-        for alert in self._alerts[camera].finish():
-            _log_alert(alert)
-        self._health[camera].alert = None
+    def _commit_the_rest(self) -> None:
+        for _ in range(LAST_TRIES):
+            if not self._commits.pending:
+                return
+            time.sleep(_TICK)
+            _log_alerts(self._commits.retry(self._clock().mono))
+        _log_alerts(self._commits.close())
 
-    def _show_state(self, camera: str, *, problem: str = "") -> None:
-        """The camera's state: what its reader says, unless frames come that cannot be scored."""
-        health = self._health[camera]
-        state, reason = self._reported.get(camera, (CameraState.LIVE, "frames arrive"))
-        if problem and state is CameraState.LIVE:
-            state, reason = CameraState.NOT_SCORED, problem
-        if health.change(state, reason, time.time()):
-            bad = state not in (*_WATCHING, CameraState.ENDED)
-            log.log(logging.WARNING if bad else logging.INFO, "camera %s is %s: %s", camera, state, reason)
+    # -- cameras that come and go -------------------------------------------------------------------------------------
 
-    def _count_drop(self, camera: str, reason: str) -> None:
-        drops = self._health[camera].drops
-        drops[reason] = drops.get(reason, 0) + 1
+    def _new_camera(self, camera: str) -> WatchedCamera:
+        settings = self._settings
+        scene, after = settings.cameras[camera], settings.moved_after.get(camera)
+        return WatchedCamera(
+            camera,
+            scene,
+            alerts=CameraAlerts(
+                camera,
+                scene,
+                settings.policy,
+                commit=self._commits.commit,
+                clips=self._clips(camera),
+            ),
+            view=None if after is None else ViewWatch(camera, after),
+            tell=self._commits.record_event,
+            clock=self._clock,
+        )
+
+    def reconfigure(self, fresh: WorkerSettings) -> None:
+        """Takes new settings between two rounds. A camera whose own settings stay goes on as if nothing had happened;
+        others lose at most the frame that is on its way. Galleries of new scenes, and new versions of old ones, are
+        opened beside the scoring: they take from a tenth of a second to some seconds.
+        """
+        before, self._settings = self._settings, fresh
+        for name in list(self._cameras):
+            if before.of(name) != fresh.of(name):
+                self._drop(name)
+        self._link.admit(fresh.cameras)
+        for name in fresh.cameras.keys() - self._cameras.keys():
+            self._cameras[name] = self._new_camera(name)
+        self._opener.submit(self._open_galleries, dict(fresh.galleries))
+        log.info("new configuration: %d camera(s)", len(fresh.cameras))
+
+    def _open_galleries(self, galleries: Mapping[str, Path]) -> None:
+        try:
+            self._engine.change_scenes(galleries)
+        except Exception:  # a bug there must show; the scenes that are open go on
+            log.exception("galleries could not be opened")
+
+    def _drop(self, name: str) -> None:
+        """Lets go of a camera: what is being scored of it is scored, its open alert ends."""
+        if name in self._running:
+            self._collect(list(self._running).index(name) + 1)
+        if self._waiting.pop(name, None) is not None:
+            self._cameras[name].count_drop("worker.removed")
+        camera = self._cameras.pop(name)
+        _log_alerts(camera.finish() if name in self._settings.cameras else camera.leave())
+        self._ended.pop(name, None)
+        self._link.dismiss(name)
+        self._engine.forget(name)
+
+    # -- how it stands ------------------------------------------------------------------------------------------------
+
+    def _problems(self) -> Iterable[str]:
+        """What keeps this worker from doing all of its work."""
+        if self._commits.problem:
+            yield f"{self._commits.pending} alert messages wait: {self._commits.problem}"
+        if self._scores.problem:
+            yield f"scores are not logged: {self._scores.problem}"
+        if self._engine.degraded:
+            yield self._engine.degraded
 
     def _write_status(self, state: str, reason: str) -> None:
-        failures = {scene: str(error) for scene, error in self._engine.failures.items()}
+        problem = "; ".join(self._problems())
+        if state == "RUNNING" and problem:
+            state, reason = "DEGRADED", problem
+        if problem != self._problem:
+            self._problem = problem
+            log.log(logging.ERROR if problem else logging.INFO, "%s", problem or "all is well again")
         worker: dict[str, Any] = {
             "state": state,
             "reason": reason,
@@ -252,36 +322,21 @@ class Worker:
             "started": self._started,
             "ready_after": self._settings.ready_after,
             "malformed_messages": self._link.malformed,
-            "scene_failures": failures,
+            "forbidden_messages": self._link.forbidden,
+            "link": self._link.guarded(),
+            "pending_messages": self._commits.pending,
+            "lost_messages": dict(self._commits.lost),
+            "lost_score_rows": self._scores.rows_lost,
+            "clips": dict(self._clip_counts()),
+            "scene_failures": {scene: str(error) for scene, error in self._engine.failures.items()},
         }
-        cameras = {camera: health.to_json() for camera, health in self._health.items()}
-        write_status(self._settings.status, {"written": time.time(), "worker": worker, "cameras": cameras})
+        cameras = {name: camera.health.to_json() for name, camera in self._cameras.items()}
+        write_status(self._settings.status, {"written": self._clock().unix, "worker": worker, "cameras": cameras})
 
 
-def map_to_keep(pixel_scores: NDArray[np.float32]) -> NDArray[np.floating]:
-    """A score map as it is kept: in half precision, half the disk and finer (1 part in 2,000) than any figure made of
-    it, unless a score is too high for that.
-    """
-    fits = pixel_scores.max() <= np.finfo(np.float16).max
-    return pixel_scores.astype(np.float16) if fits else pixel_scores
-
-
-def _row(packet: FramePacket, result: Scored | NotScored, age: float | None, alert: str | None) -> ScoreRow:
-    scored = result if isinstance(result, Scored) else None
-    explanation = scored.score.explanation() if scored and scored.score.explanation.made else None
-    return ScoreRow(
-        frame_time=packet.frame_time,
-        frame_seq=packet.seq,
-        media_time=packet.media_time,
-        segment=packet.segment,
-        score=scored.score.score if scored else None,
-        image_score=explanation.image_score if explanation else None,
-        threshold=scored.scene.calibration.threshold if scored else None,
-        nearest=explanation.neighbours[0][0] if explanation else None,
-        age=age,
-        alert=alert or "",
-        problem="" if isinstance(result, Scored) else result.reason,
-    )
+def _log_alerts(alerts: Iterable[Alert]) -> None:
+    for alert in alerts:
+        _log_alert(alert)
 
 
 def _log_alert(alert: Alert) -> None:

@@ -1,4 +1,5 @@
-"""For all tests: fast ones first, recordings that may be absent, and skips that a full run does not accept.
+"""For all tests: fast ones first, recordings that may be absent, skips that a full run does not accept, and the fault
+matrix: tests that are marked ``fault(what happens, what is expected)`` are listed in a table when the run ends.
 
 Environment, read here alone:
 
@@ -9,11 +10,13 @@ Environment, read here alone:
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+import textwrap
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from small_disk import SmallDisk, mounted
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -56,6 +59,42 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Prints the fault matrix, as far as it was run."""
+    rows = list(fault_rows(terminalreporter))
+    if rows:
+        terminalreporter.section("fault matrix")
+        terminalreporter.write_line("\n".join(table(("fault", "expected", "outcome"), rows, widths=(38, 62, 8))))
+
+
+def fault_rows(reporter: pytest.TerminalReporter) -> Iterator[tuple[str, str, str]]:
+    """What happened, what was expected and how it came out, for every fault that was tried."""
+    for outcome, word in (("passed", "held"), ("failed", "FAILED"), ("error", "FAILED"), ("skipped", "not run")):
+        for report in reporter.stats.get(outcome, []):
+            for name, value in getattr(report, "user_properties", []):
+                if name == "fault":
+                    yield (*value, word)
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]], *, widths: tuple[int, ...]) -> Iterator[str]:
+    """Lines of a table whose cells are broken where they are too long; rows with the same cells stand once."""
+    yield "  ".join(cell.ljust(width) for cell, width in zip(head, widths, strict=True)).rstrip()
+    yield "  ".join("-" * width for width in widths)
+    for row in dict.fromkeys(rows):
+        cells = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]
+        for number in range(max(map(len, cells))):
+            parts = [cell[number] if number < len(cell) else "" for cell in cells]
+            yield "  ".join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip()
+
+
+@pytest.fixture(autouse=True)
+def _fault(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
+    """Hands what a test is marked with to its report."""
+    for mark in request.node.iter_markers("fault"):
+        what, expected = mark.args
+        record_property("fault", (what, expected))
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Folder of the real recordings (``ped2/``, ``mvtec/``, ``video/``); the test skips where it is absent.
@@ -76,6 +115,14 @@ def find_recordings() -> Path:
 def required_marks() -> set[str]:
     """The marks in SPADE_REQUIRE."""
     return {mark.strip() for mark in os.environ.get("SPADE_REQUIRE", "").split(",") if mark.strip()}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A disk of two megabytes, to be filled; the test skips where none can be mounted."""
+    (tmp_path / "disk").mkdir()
+    with mounted(tmp_path / "disk") as disk:
+        yield disk
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,13 @@ LAYERS = {
     # values, errors, and what needs nothing of ours but those
     "stream": 0,
     "stream.errors": 0,
+    "stream.fields": 0,
     "stream.messages": 0,
     "stream.redact": 0,
+    "stream.lockfile": 0,
+    "stream.pulse": 0,
     "stream.stopping": 0,
+    "stream.notify": 0,
     "stream.campus": 0,
     "stream.sources.base": 0,
     "stream.progress": 0,
@@ -29,25 +33,52 @@ LAYERS = {
     # pure rules and formats
     "stream.wire": 1,
     "stream.policy": 1,
+    "stream.view_watch": 1,
+    "stream.batching": 1,
+    "stream.durable": 1,
     "stream.endpoints": 1,
+    "stream.keys": 1,
+    "stream.key_making": 1,
+    "stream.curve": 1,
+    "stream.tcp": 1,
+    "stream.guard": 1,
     "stream.health": 1,
     "stream.scorelog": 1,
     "stream.overlay": 1,
+    "stream.pictures": 1,
     "stream.report": 1,
     "stream.mailbox": 1,
+    "stream.stillness": 1,
+    "stream.structure": 1,
+    "stream.picture": 2,
+    "stream.lookout": 3,
     # the parts: each knows formats, none knows the others' insides
     "stream.config": 2,
     "stream.sources": 2,
+    "stream.server_socket": 2,
     "stream.link": 2,
+    "stream.evidence": 2,
+    "stream.outbox_schema": 2,
     "stream.outbox": 2,
+    "stream.retention": 3,
+    "stream.commits": 3,
+    "stream.places": 3,
+    "stream.clip_video": 2,
+    "stream.clip_thread": 3,
+    "stream.clips": 3,
+    "stream.security": 3,
     "stream.engine": 3,  # reads the configuration
-    "stream.capture": 3,
+    "stream.capture": 4,
     "stream.sheet": 3,
     "stream.results": 3,
     # what a process does
     "stream.alerting": 4,
     "stream.reader": 4,
-    "stream.worker": 5,
+    "stream.camera": 5,
+    "stream.worker": 6,
+    "stream.worker_settings": 2,
+    "stream.score_maps": 1,
+    "stream.seldom": 1,
     "stream.feed": 4,
     "stream.subscriber": 5,
     "stream.sinks": 5,
@@ -56,8 +87,13 @@ LAYERS = {
     "stream.enroll": 5,
     "stream.gallery_add": 6,
     # processes put together
+    "stream.reload": 6,
+    "stream.run_folder": 6,
+    "stream.child": 6,
     "stream.supervisor": 6,
+    "stream.station": 6,
     "stream.programs": 7,
+    "stream.machine": 8,
     # what the user calls
     "stream.replay": 8,
     "stream.evaluate": 8,
@@ -67,6 +103,8 @@ LAYERS = {
     "stream.demo": 9,
     "stream.bench": 9,
     "stream.gallery_commands": 9,
+    "stream.key_commands": 9,
+    "stream.outbox_commands": 9,
     "stream.commands": 9,
     "stream.cli": 10,
     "stream.__main__": 11,
@@ -85,6 +123,7 @@ MAY_SCORE = {  # all others see scores, never how they are made
     "footage",
     "gallery_add",
     "gallery_commands",
+    "lookout",
     "programs",
     "reader",
     "replay",
@@ -93,7 +132,8 @@ MAY_SCORE = {  # all others see scores, never how they are made
 }
 
 NO_TORCH = ("stream.reader", "stream.capture", "stream.link", "stream.feed", "stream.subscriber", "stream.programs")
-NO_TORCH += ("stream.sinks.jsonl", "stream.sinks.console", "stream.sinks.runner", "stream.supervisor", "stream.cli")
+NO_TORCH += ("stream.sinks.jsonl", "stream.sinks.console", "stream.sinks.runner", "stream.supervisor", "stream.machine")
+NO_TORCH += ("stream.cli",)
 
 
 def modules(package: str) -> dict[str, Path]:

@@ -23,9 +23,32 @@ import pytest
 
 from stream.cli import main
 from stream.feed import FeedServer
-from stream.messages import Alert, Evidence, Neighbour, Phase, Region
+from stream.messages import (
+    MAX_CAMERA,
+    MAX_FRAME_PIXELS,
+    MAX_FRAME_SIDE,
+    MAX_SEGMENT,
+    MAX_TEXT,
+    Alert,
+    Evidence,
+    Neighbour,
+    Phase,
+    Region,
+)
 from stream.outbox import Outbox, OutboxReader
-from stream.wire import MAX_META_BYTES, MAX_PART_BYTES, MAX_PAYLOADS, VERSION, Kind, encode
+from stream.wire import (
+    LIMITS,
+    MAX_DROPS,
+    MAX_IMAGE_SIDE,
+    MAX_META_BYTES,
+    MAX_PART_BYTES,
+    MAX_PAYLOADS,
+    MAX_VIEW_BYTES,
+    VERSION,
+    Kind,
+    decode,
+    encode,
+)
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -205,7 +228,13 @@ def test_the_wire_page_has_the_number_of_every_kind_and_every_limit() -> None:
     page = (DOCS / "wire.md").read_text(encoding="utf-8")
     rows = set(re.findall(r"^\| ([A-Z_]+) \| (\d+) \|", page, re.MULTILINE))
     assert rows == {(kind.name, str(kind.value)) for kind in Kind}
-    assert (VERSION, MAX_META_BYTES, MAX_PART_BYTES, MAX_PAYLOADS) == (1, 1 << 20, 64 << 20, 4)
+    assert (VERSION, MAX_META_BYTES, MAX_PART_BYTES, MAX_PAYLOADS) == (2, 1 << 20, 64 << 20, 4)
+    assert (MAX_IMAGE_SIDE, MAX_VIEW_BYTES, MAX_DROPS) == (2048, 16 << 20, 64)
+    assert (MAX_FRAME_SIDE, MAX_FRAME_PIXELS) == (16_384, 134_217_728)
+    assert (MAX_CAMERA, MAX_SEGMENT, MAX_TEXT) == (64, 1024, 4096)
+    assert {kind for kind, limits in LIMITS.items() if limits.payloads} == {Kind.FRAME, Kind.ALERT}
+    assert {kind for kind, limits in LIMITS.items() if limits.meta == 1 << 20} == {Kind.ALERT, Kind.STATUS}
+    assert {limits.meta for limits in LIMITS.values()} == {1 << 20, 64 << 10}
 
 
 def test_the_example_needs_nothing_but_pyzmq_and_the_standard_library() -> None:
@@ -217,10 +246,11 @@ def test_the_example_needs_nothing_but_pyzmq_and_the_standard_library() -> None:
 
 def test_the_example_encodes_as_the_program_does() -> None:
     example = _load(DOCS / "examples" / "subscriber.py")
-    kind, meta, payloads = example.decode([bytes(part) for part in encode(Kind.GAP, {"first": 1, "last": 2}, [b"x"])])
-    assert (kind, meta, payloads) == (Kind.GAP, {"first": 1, "last": 2}, [b"x"])
+    sent = [bytes(part) for part in encode(Kind.ALERT, {"first": 1, "last": 2}, [b"x"])]
+    assert example.decode(sent) == (Kind.ALERT, {"first": 1, "last": 2}, [b"x"])
+    assert decode(example.encode(Kind.ACK, {"seq": 3})).meta == {"seq": 3}
     with pytest.raises(ValueError, match="damaged"):
-        example.decode([*map(bytes, encode(Kind.GAP, {}, [b"x"])[:2]), b"y"])
+        example.decode([*sent[:2], b"y"])
 
 
 @contextmanager

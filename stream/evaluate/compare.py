@@ -9,11 +9,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from stream.durable import write_durably
 from stream.errors import UsageError
 from stream.evaluate.names import FIGURES, Figure, shown
 from stream.evaluate.report import CURVES, curve_card, line_of, warning
 from stream.evaluate.style import MOST_LINES, STYLE
-from stream.outbox import write_durably
 from stream.report.page import data_table, document
 
 METRICS, CURVES_FILE, PAGE = "metrics.json", "curves.json", "compare.html"

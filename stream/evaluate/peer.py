@@ -28,10 +28,10 @@ from stream.evaluate.scored import map_file
 from stream.evaluate.scoring import Scoring
 from stream.evaluate.workspace import SceneFootage
 from stream.progress import progress_bar
+from stream.score_maps import map_to_keep
 from stream.scorelog import ScoreLog, ScoreRow
 from stream.sources import open_source
 from stream.sources.base import SourceFrame
-from stream.worker import map_to_keep
 
 GALLERY_FRAMES = 510
 """Most normal frames of a scene, evenly spaced: choosing the coreset of more takes hours."""

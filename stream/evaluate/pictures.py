@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from spade_core.gallery import Gallery
 from spade_core.preprocess import Preprocess
 from spade_core.regions import mask_regions, placed
+from stream.durable import write_durably
 from stream.evaluate.figures import Which
 from stream.evaluate.maps import Frame
 from stream.evaluate.scored import ScoredClip, ScoredScene
-from stream.outbox import write_durably
 from stream.overlay import encode
 from stream.sources import open_source
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from stream.durable import write_durably
 from stream.evaluate.figures import events_of
 from stream.evaluate.names import FIGURES, shown
 from stream.evaluate.pictures import Shown
 from stream.evaluate.plan import Plan
 from stream.evaluate.scored import ScoredClip, ScoredScene
 from stream.evaluate.style import STYLE
-from stream.outbox import write_durably
 from stream.report.charts import CurveLine, count, curves_svg, number, timeline_svg
 from stream.report.model import Timeline
 from stream.report.page import data_table, document, figure, tiles

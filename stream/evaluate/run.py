@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from stream.config import Config, build_config
+from stream.durable import write_durably
 from stream.errors import StreamError, UsageError
 from stream.evaluate.datasets import open_dataset
 from stream.evaluate.document import RunFacts, curves_of, metrics_of
@@ -27,7 +28,6 @@ from stream.evaluate.report import write_page
 from stream.evaluate.scored import ScoredClip, ScoredScene, load_scene
 from stream.evaluate.scoring import score_footage
 from stream.evaluate.workspace import check_settings, chosen_scenes, link_scene, settings
-from stream.outbox import write_durably
 from stream.progress import progress_bar
 from stream.replay import join_scores, prepare_folder, socket_folder
 from stream.stopping import StopSignal

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from stream.durable import write_durably
 from stream.errors import UsageError
 from stream.evaluate.compare import run_compare
 from stream.evaluate.options import EvalOptions
 from stream.evaluate.run import run_eval
 from stream.evaluate.tables import TABLES
-from stream.outbox import write_durably
 from stream.replay import prepare_folder
 from stream.stopping import StopSignal
 

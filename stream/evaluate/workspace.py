@@ -110,6 +110,7 @@ def settings(
         "state": "state",
         "cameras": [_camera(scene, dataset, every=options.every) for scene in footage],
         **sections,
+        "clips": {"seconds": 0},  # nobody looks at them, and each takes time
         "worker": {"maps": "maps", "explain": "always"},
         "link": {"endpoint": f"ipc://{sockets}/link"},
         "feed": {"endpoint": f"ipc://{sockets}/feed"},

@@ -25,13 +25,16 @@ ARGUMENTS = {
     "sink": ("CONFIG", "--name"),
     "replay": ("SOURCE", "--gallery", "--out", "--fps", "--start", "--seconds", "--recorded-at", "--weights", "--maps"),
     "eval": ("--dataset", "--root", "--out", "--method", "--every", "--galleries", "--table", "--compare"),
-    "alerts": ("--connect", "--since", "--name", "--no-follow", "--save"),
+    "alerts": ("--connect", "--since", "--name", "--no-follow", "--events", "--save"),
     "status": ("--connect", "--json"),
     "gallery info": ("DIR", "--json", "--sheet"),
     "gallery verify": ("DIR",),
     "gallery versions": ("DIR", "--json"),
     "gallery use": ("DIR", "VERSION"),
     "gallery prune": ("DIR", "--keep", "--dry-run"),
+    "outbox info": ("CONFIG", "--json"),
+    "outbox prune": ("CONFIG", "--include-unacknowledged"),
+    "outbox forget": ("CONFIG", "NAME"),
     "gallery add": ("DIR", "SOURCE", "--start", "--seconds", "--fps", "--capacity", "--weights", "--device"),
 }
 
@@ -74,6 +77,7 @@ def test_help_of_a_command_names_its_arguments(command: str) -> None:
         (["replay", "clip.mp4", "--gallery", "g", "--out", "o", "--fps", "0"], "'0'"),
         (["alerts", "--since", "-1"], "'-1'"),
         (["alerts", "--since", "yesterday"], "'yesterday'"),
+        (["outbox", "forget", "site.yaml"], "NAME"),
         (["check", "site.yaml", "--log-level", "loud"], "'loud'"),
     ],
 )

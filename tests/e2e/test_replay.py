@@ -14,6 +14,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from stream.config import AlertsSection, ClipsSection
 from stream.policy import PolicySettings
 
 from .conftest import Enrolled
@@ -116,11 +117,24 @@ def test_the_snapshot_shows_the_whole_frame(replayed: Replayed) -> None:
         assert cv2.imread(str(replayed.out / alert["snapshot"])).shape == (HEIGHT, WIDTH, 3)
 
 
+def test_the_end_has_a_clip_of_the_time_before_the_alert_and_of_the_alert(replayed: Replayed) -> None:
+    *others, end = replayed.alerts
+    assert [alert["clip"] for alert in others] == [None] * len(others)
+    with av.open(str(replayed.out / end["clip"])) as clip:
+        times = [round(float(frame.time), 3) for frame in clip.decode(video=0)]
+        assert (clip.streams.video[0].width, clip.streams.video[0].height) == (WIDTH, HEIGHT)
+    before = min(media_seconds(end["started_at"]), ClipsSection().pre_roll)
+    whole = before + media_seconds(end["ended_at"]) - media_seconds(end["started_at"]) + AlertsSection().end_after
+    assert times == pytest.approx([n / RATE for n in range(len(times))], abs=0.002), "every scored frame is in it"
+    assert times[-1] == pytest.approx(whole, abs=2 / RATE)
+
+
 def test_the_report_shows_the_alert_and_pictures_that_are_there(replayed: Replayed) -> None:
     page = (replayed.out / "index.html").read_text(encoding="utf-8")
     alert = replayed.alerts[0]
     assert alert["alert_id"] in page
     assert any(alert["snapshot"] in page for alert in replayed.alerts)
+    assert f'<video controls preload="none" src="{replayed.alerts[-1]["clip"]}"' in page
 
 
 def test_only_results_are_left(replayed: Replayed) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spade_core.metrics import AlertSpan
 from stream.evaluate.datasets.model import TestClip
 from stream.evaluate.scored import ScoredClip, ScoredScene
-from stream.worker import map_to_keep
+from stream.score_maps import map_to_keep
 
 SIDE = 64
 

@@ -45,8 +45,21 @@ class FakeEngine:
         self.scenes: dict[str, Any] = {"yard": SCENE}
         self.failures: dict[str, Exception] = {}
         self.batches: list[list[str]] = []  # scenes of every batch
+        self.placements: list[Any] = []  # what the next looks at the camera's view find; None where there are no more
+        self.changed: list[dict[str, Any]] = []  # galleries of every change of scenes
+        self.forgotten: list[str] = []
 
     at_once = 1
+    degraded = ""
+
+    def place(self, scene: str, image: Any) -> Any:
+        return self.placements.pop(0) if self.placements else None
+
+    def change_scenes(self, galleries: dict[str, Any]) -> None:
+        self.changed.append(galleries)
+
+    def forget(self, camera: str) -> None:
+        self.forgotten.append(camera)
 
     def begin(self, frames: Sequence[ToScore]) -> list[Callable[[], Scored | NotScored]]:
         return [lambda result=result: result for result in self.score(frames)]

@@ -133,6 +133,7 @@ def test_what_was_asked_for_stands_in_the_configuration(dataset: Dataset, tmp_pa
     assert (config.gallery.capacity, config.gallery.false_alarms_per_day) == (99, 5.0)
     assert config.gallery.folder == tmp_path / "galleries"
     assert config.worker.maps == tmp_path / "maps"
+    assert config.clips.seconds == 0
 
 
 def test_of_images_little_is_held_out_and_nobody_waits_for_alerts(tmp_path: Path) -> None:

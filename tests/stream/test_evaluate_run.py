@@ -32,9 +32,9 @@ from stream.evaluate.scoring import Scoring
 from stream.evaluate.table import run_table
 from stream.evaluate.workspace import SceneFootage
 from stream.programs import open_camera
+from stream.score_maps import map_to_keep
 from stream.scorelog import ScoreLog, ScoreRow
 from stream.stopping import StopSignal
-from stream.worker import map_to_keep
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "no_processes")]
 

@@ -228,6 +228,15 @@ class TestCard:
         assert [image["src"] for image in shown.all("img")] == ["m.png"]
         assert "no picture kept" in shown.text
 
+    def test_a_clip_is_loaded_only_when_somebody_starts_it(self) -> None:
+        (video,) = page(replace(full(), alerts=(card(clip=Path("a b.mp4")),))).all("video")
+        assert (video["src"], video["poster"], video["preload"]) == ("a%20b.mp4", "s.jpg", "none")
+        assert "controls" in video
+        assert "media-src 'self' file:" in render(full(), HERE)
+
+    def test_without_a_clip_there_is_no_video(self) -> None:
+        assert page(full()).all("video") == []
+
     @pytest.mark.parametrize(
         ("picture", "link"),
         [

@@ -180,6 +180,14 @@ def test_an_alert_has_one_card_with_its_strongest_message(tmp_path: Path) -> Non
     assert (second.caption, second.snapshot) == ("two, 5.5 s to 6.0 s, shown at 6.0 s", None)
 
 
+def test_the_card_shows_the_clip_that_came_with_the_end(tmp_path: Path) -> None:
+    with_clip = (*A[:-1], replace(A[-1], clip="pictures/a3.mp4"))
+    results = loaded(tmp_path, [a_row(0.0)], with_clip + B)
+    first, second = cards(results, folder=tmp_path, gallery=FakeGallery(), matches={}, recorded_at=RECORDED_AT)
+
+    assert (first.clip, second.clip) == (Path("pictures/a3.mp4"), None)
+
+
 def test_the_normal_frame_it_was_compared_with_lies_beside_the_pictures_once(tmp_path: Path) -> None:
     gallery = FakeGallery()
     first, second = made_cards(tmp_path, gallery)

@@ -1,15 +1,21 @@
-"""How a process is told to stop: once for a clean end, twice at once, and when its supervisor is gone."""
+"""How a process is told to stop (once for a clean end, twice at once, when its supervisor is gone), and to reload."""
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from pipeline_fakes import PATIENCE_S
+from pipeline_fakes import PATIENCE_S, wait_until
 
-from stream.stopping import StopSignal
+from stream.pulse import RELOADED, Listener, Pulse
+from stream.stopping import ReloadSignal, StopSignal
 
 _PROGRAM = """
 import signal
@@ -79,3 +85,97 @@ def test_the_second_signal_ends_at_once(number: signal.Signals) -> None:
     output, _ = process.communicate(timeout=PATIENCE_S)
 
     assert (output, process.returncode) == ("", -number)
+
+
+def test_before_the_second_signal_ends_it_the_last_act_is_done() -> None:
+    act = 'stop.at_second(lambda: print("last act", flush=True))\nprint("ready"'
+    source = _PROGRAM.format(stays=True).replace('print("ready"', act)
+    process = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.terminate()
+    assert process.stdout.readline() == "asked\n"
+    process.terminate()
+    output, _ = process.communicate(timeout=PATIENCE_S)
+
+    assert (output, process.returncode) == ("last act\n", -signal.SIGTERM)
+
+
+@contextmanager
+def hanging_up(reload: ReloadSignal) -> Iterator[None]:
+    """SIGHUP of this process is the reload's."""
+    before = signal.getsignal(signal.SIGHUP)
+    reload.install()
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_nobody_has_asked_for_a_reload_yet() -> None:
+    assert not ReloadSignal()()
+
+
+def test_a_reload_is_asked_for_once_by_each_hang_up() -> None:
+    reload = ReloadSignal(has_terminal=lambda: True)
+    with hanging_up(reload):
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert [reload(), reload()] == [True, False]
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert [reload(), reload()] == [True, False]
+
+
+def test_the_supervisor_is_told_when_the_reload_is_done() -> None:
+    listener = Listener()
+    ReloadSignal(pulse=Pulse(listener.descriptor)).done()
+
+    assert listener.heard() == RELOADED
+    listener.close()
+
+
+def test_a_terminal_that_is_closed_is_a_stop_and_no_reload() -> None:
+    answers = iter([True, False])  # there at the start, gone when the signal comes
+    stop = StopSignal()
+    reload = ReloadSignal(on_lost_terminal=stop.ask, has_terminal=lambda: next(answers))
+    with hanging_up(reload):
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    assert stop()
+    assert not reload()
+
+
+def test_a_process_that_never_had_a_terminal_reloads() -> None:
+    stop = StopSignal()
+    reload = ReloadSignal(on_lost_terminal=stop.ask, has_terminal=lambda: False)
+    with hanging_up(reload):
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    assert not stop()
+    assert reload()
+
+
+_ON_A_TERMINAL = """
+import signal
+from stream.stopping import ReloadSignal, StopSignal
+stop = StopSignal()
+reload = ReloadSignal(on_lost_terminal=stop.ask)
+reload.install()
+open({log!r}, "w").write("ready")
+while not stop():
+    signal.sigtimedwait([], 0.01)
+open({log!r}, "w").write("stopped")
+"""
+
+
+def test_a_real_terminal_that_is_closed_stops_the_process(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(sys.executable, [sys.executable, "-c", _ON_A_TERMINAL.format(log=str(log))])
+    try:
+        wait_until(lambda: log.exists() and log.read_text() == "ready")
+        os.close(terminal)
+        wait_until(lambda: log.read_text() == "stopped")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

@@ -1,4 +1,6 @@
-"""The supervisor over real processes: what dies is restarted and counted, and all drain in order."""
+"""The supervisor over real processes: what dies or hangs is restarted and counted, what is changed leaves the others
+alone, and all drain in order and in time.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,9 @@ from typing import Any
 import pytest
 from pipeline_fakes import PATIENCE_S, Clock
 
-from stream.errors import ProcessFailed
-from stream.supervisor import (
-    KILL_AFTER,
-    MOST_RESTARTS,
-    RESTART_FIRST,
-    RESTART_MOST,
-    ChildSpec,
-    Outcome,
-    Stage,
-    Supervisor,
-)
+from stream.child import MOST_RESTARTS, RESTART_MOST, START_LIMIT, Child, ChildSpec, Stage, restart_pause
+from stream.errors import ProcessFailed, ProcessMisconfigured
+from stream.supervisor import DRAIN_BY, LEAVE_WITHIN, TELL_WAIT, Change, Outcome, Phase, Supervisor
 
 # Writes READY when it can be asked to stop, and its name to LOG when it is.
 _PATIENT = """
@@ -101,20 +95,19 @@ class Run:
     """
 
     def __init__(self, *specs: ChildSpec, wait_for_ends: bool = True, **options: Any) -> None:
-        self.clock, self.ticks = Clock(), 0
+        self.clock, self.ticks, self.between = Clock(), 0, lambda: None
         self._wait_for_ends = wait_for_ends
         self._deadline = time.monotonic() + PATIENCE_S
-        self.supervisor = Supervisor(
-            specs, on_tick=self._tick, monotonic=self.clock, sleep=self._sleep, **options
-        )
+        self.supervisor = Supervisor(specs, on_tick=self._tick, monotonic=self.clock, sleep=self._sleep, **options)
 
     def _tick(self) -> None:
         self.ticks += 1
+        self.between()
 
     def _sleep(self, seconds: float) -> None:
         assert time.monotonic() < self._deadline, "what the test waits for did not happen"
         if not self._wait_for_ends:
-            self.clock.now += seconds * ("stubborn" in self.supervisor.process_ids)
+            self.clock.now += seconds * any("stubborn" in name for name in self.supervisor.process_ids)
             time.sleep(0.002)
             return
         self.clock.now += seconds
@@ -187,16 +180,18 @@ def test_a_run_without_finite_processes_ends_only_when_it_is_told_to(site: Site)
     assert run.ticks >= 2
 
 
-def test_what_dies_is_restarted_with_growing_pauses_and_counted(site: Site) -> None:
+def test_what_dies_is_restarted_at_once_then_with_growing_pauses_and_counted(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     starts: list[float] = []
     run = Run(site.scripted("worker", 1, -signal.SIGKILL, 0, 1))  # an end without an error is no reason to stay away
-    start = run.supervisor._start
+    start = Child._start
 
-    def noted(child: Any) -> None:
+    def noted(child: Child) -> None:
         starts.append(run.clock.now)
         start(child)
 
-    run.supervisor._start = noted  # type: ignore[method-assign]
+    monkeypatch.setattr(Child, "_start", noted)
     run._wait_for_ends = False
     wait = run._sleep
 
@@ -211,7 +206,12 @@ def test_what_dies_is_restarted_with_growing_pauses_and_counted(site: Site) -> N
 
     assert outcome == Outcome(failed=(), restarts={"worker": 4})
     pauses = [later - earlier for earlier, later in itertools.pairwise(starts)]
-    assert pauses == pytest.approx([0.5, 1.0, 2.0, 4.0], abs=0.21)
+    assert pauses == pytest.approx([0.1, 0.5, 1.0, 2.0], abs=0.21)
+
+
+def test_pauses_grow_up_to_half_a_minute() -> None:
+    assert [restart_pause(deaths) for deaths in range(1, 10)] == [0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert restart_pause(1_000_000) == RESTART_MOST
 
 
 def test_a_process_that_goes_on_dying_is_given_up_and_the_others_are_drained(site: Site) -> None:
@@ -222,8 +222,31 @@ def test_a_process_that_goes_on_dying_is_given_up_and_the_others_are_drained(sit
         run.run()
 
     assert len((site.folder / "hopeless").read_text().split()) == 4, "started eleven times"
-    pauses = [min(RESTART_FIRST * 2**n, RESTART_MOST) for n in range(MOST_RESTARTS)]
-    assert run.clock.now - 100 >= sum(pauses)
+    assert run.clock.now - 100 >= sum(map(restart_pause, range(1, MOST_RESTARTS + 1)))
+
+
+def test_an_endless_reader_is_never_given_up(site: Site) -> None:
+    deaths = MOST_RESTARTS + 5
+    run = Run(site.scripted("camera", *[2] * deaths, stage=Stage.READERS), site.patient("feed", Stage.FEED))
+    run._wait_for_ends = False
+    wait = run._sleep
+
+    def sleep(seconds: float) -> None:
+        run.clock.now += seconds * ("camera" not in run.supervisor.process_ids)
+        wait(seconds)
+
+    run.supervisor._sleep = sleep
+    outcome = run.run(lambda: site.ready("camera", "feed"))
+
+    assert outcome == Outcome(failed=(), restarts={"camera": deaths})
+    assert site.log == ["feed"], "the other process was left alone"
+
+
+def test_a_recordings_reader_that_goes_on_dying_has_failed_and_the_run_goes_on(site: Site) -> None:
+    hopeless = site.scripted("hopeless", *[-signal.SIGKILL] * (MOST_RESTARTS + 5), stage=Stage.READERS, ends=True)
+    good = site.scripted("good", 0, stage=Stage.READERS, ends=True)
+
+    assert Run(hopeless, good).run().failed == ("hopeless (exit code -9)",)
 
 
 def test_a_process_that_lived_long_has_its_restarts_back(site: Site) -> None:
@@ -244,7 +267,7 @@ def test_a_process_that_lived_long_has_its_restarts_back(site: Site) -> None:
 def test_a_process_that_cannot_work_with_the_configuration_ends_the_run_at_once(site: Site) -> None:
     run = Run(site.scripted("worker", 2), site.patient("feed", Stage.FEED), wait_for_ends=False)
 
-    with pytest.raises(ProcessFailed, match="worker cannot work with this configuration"):
+    with pytest.raises(ProcessMisconfigured, match="worker cannot work with this configuration"):
         run.run()
 
     assert run.supervisor.process_ids == {}
@@ -263,16 +286,16 @@ def test_a_program_that_is_not_there_leaves_nothing_behind(site: Site) -> None:
 def test_readers_stop_first_then_worker_then_sinks_the_feed_last(site: Site) -> None:
     specs = [site.patient("feed", Stage.FEED), site.patient("sink", Stage.SINKS)]
     specs += [site.patient("worker", Stage.WORKER), site.patient("reader", Stage.READERS)]
-    before: list[tuple[Stage, list[str]]] = []
-    run = Run(*specs, wait_for_ends=False, before_stage=lambda stage: before.append((stage, site.log)))
+    before: list[tuple[Stage, list[str], float]] = []
+    run = Run(*specs, wait_for_ends=False, before_stage=lambda stage, s: before.append((stage, site.log, round(s, 3))))
     run.run(lambda: site.ready("feed", "sink", "worker", "reader"))
 
     assert site.log == ["reader", "worker", "sink", "feed"]
-    assert before == [
-        (Stage.READERS, []),
-        (Stage.WORKER, ["reader"]),
-        (Stage.SINKS, ["reader", "worker"]),
-        (Stage.FEED, ["reader", "worker", "sink"]),
+    assert before == [  # no time passes, so that each stage still has all of it
+        (Stage.READERS, [], 4.0),
+        (Stage.WORKER, ["reader"], 6.5),
+        (Stage.SINKS, ["reader", "worker"], 8.0),
+        (Stage.FEED, ["reader", "worker", "sink"], 8.8),
     ]
 
 
@@ -299,14 +322,36 @@ def test_what_does_not_end_is_killed_and_holds_up_the_rest_no_longer(site: Site)
 
     assert site.log == ["feed"]
     assert not alive(processes["stubborn"])
-    assert run.clock.now - asked_at[0] == pytest.approx(KILL_AFTER, abs=0.2)
+    assert run.clock.now - asked_at[0] == pytest.approx(DRAIN_BY[Stage.WORKER], abs=0.2)
 
 
-def test_a_finite_process_that_had_to_be_killed_counts_as_failed(site: Site) -> None:
+def test_the_drain_is_over_in_nine_seconds_even_if_nobody_ends(site: Site) -> None:
+    names = {stage: f"stubborn-{stage.name}" for stage in Stage}
+    run = Run(*(site.patient(name, stage, stubborn=True) for stage, name in names.items()), wait_for_ends=False)
+    left: dict[Stage, float] = {}
+
+    def before_stage(stage: Stage, seconds: float) -> None:
+        left[stage] = seconds
+        run.clock.now += max(0.0, seconds - 1.0) * (stage is Stage.SINKS)  # as a run waits for sinks
+
+    run.supervisor._before_stage = before_stage
+    asked_at: list[float] = []
+
+    def stopping() -> bool:
+        asked_at[:] = [run.clock.now]
+        return site.ready(*names.values())
+
+    assert run.run(stopping) == Outcome()
+    assert run.clock.now - asked_at[0] == pytest.approx(8.8, abs=0.2)
+    assert left == pytest.approx({Stage.READERS: 4.0, Stage.WORKER: 2.5, Stage.SINKS: 1.5, Stage.FEED: 0.8}, abs=0.1)
+    assert max(DRAIN_BY.values()) < 9.0
+
+
+def test_a_recording_that_is_stopped_has_not_failed(site: Site) -> None:
     spec = ChildSpec("stubborn", site.patient("stubborn", stubborn=True).argv, Stage.READERS, ends=True)
     outcome = Run(spec, wait_for_ends=False).run(lambda: site.ready("stubborn"))
 
-    assert outcome.failed == ("stubborn (exit code -9)",)
+    assert outcome == Outcome()
 
 
 def test_ctrl_c_on_the_terminal_reaches_the_supervisor_alone(site: Site) -> None:
@@ -336,3 +381,321 @@ def test_an_error_in_between_drains_too(site: Site) -> None:
 
     assert site.log == ["worker"]
     assert run.supervisor.process_ids == {}
+
+
+# -- hanging ----------------------------------------------------------------------------------------------------------
+
+# Gives signs of life as long as FOLDER/NAME.alive is there; says by FOLDER/NAME.pid which process it is.
+_PULSING = """
+import os, pathlib, signal, sys, time
+name, folder, _, pulse = sys.argv[1:5]
+def stop(*_):
+    with open(folder + "/log", "a") as log:
+        log.write(name + "\\n")
+    sys.exit(0)
+def hup(*_):
+    with open(folder + "/log", "a") as log:
+        log.write(name + "-told\\n")
+    os.write(int(pulse), b"r")
+signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGHUP, hup)
+pathlib.Path(folder, name + ".pid").write_text(str(os.getpid()))
+while True:
+    if pathlib.Path(folder, name + ".alive").exists():
+        os.write(int(pulse), b".")
+    time.sleep(0.005)
+"""
+
+
+def pulsing(
+    site: Site, name: str, stage: Stage = Stage.WORKER, *, alive: bool = True, silence: float = 15.0
+) -> ChildSpec:
+    if alive:
+        (site.folder / f"{name}.alive").touch()
+    return ChildSpec(name, python(_PULSING, name, str(site.folder)), stage, ends=False, silence=silence)
+
+
+def report(run: Run, name: str) -> dict[str, Any]:
+    return run.supervisor.report()[name]
+
+
+def pass_time(run: Run, seconds: float) -> None:
+    """As much as that, in steps that are no gap of the supervisor's own."""
+    run.between = lambda: setattr(run.clock, "now", run.clock.now + min(4.0, seconds))
+
+
+def test_a_process_gives_its_first_sign_of_life_before_it_counts_as_running(site: Site) -> None:
+    run = Run(pulsing(site, "worker", alive=False), wait_for_ends=False)
+    seen: list[tuple[str, bool]] = []
+
+    def stopping() -> bool:
+        if "worker" in run.supervisor.process_ids:
+            seen.append((report(run, "worker")["state"], run.supervisor.ready))
+        if (site.folder / "worker.pid").exists():
+            (site.folder / "worker.alive").touch()
+        return ("running", True) in seen
+
+    run.run(stopping)
+
+    assert seen[0] == ("starting", False)
+    assert list(dict.fromkeys(seen)) == [("starting", False), ("running", True)]
+
+
+def test_a_process_that_hangs_is_killed_counted_and_started_again(site: Site) -> None:
+    run = Run(pulsing(site, "worker", silence=30.0), wait_for_ends=False)
+    pids: list[int] = []
+
+    def stopping() -> bool:
+        pids.extend(run.supervisor.process_ids.values())
+        now = report(run, "worker")
+        if now["state"] == "running" and not now["hung"]:
+            (site.folder / "worker.alive").unlink(missing_ok=True)
+            pass_time(run, 1.0)
+        if now["hung"]:
+            (site.folder / "worker.alive").touch()
+            pass_time(run, 0.05)
+        return bool(now["hung"]) and now["state"] == "running"
+
+    outcome = run.run(stopping)
+
+    assert outcome.restarts == {"worker": 1}
+    assert len(set(pids)) == 2
+    assert not alive(pids[0])
+    assert report(run, "worker")["hung"] == 1
+
+
+def test_a_process_that_never_begins_its_work_is_killed_too(site: Site) -> None:
+    run = Run(pulsing(site, "worker", alive=False), wait_for_ends=False)
+    began: list[float] = []
+
+    def stopping() -> bool:
+        pass_time(run, 4.0)
+        began.extend([run.clock.now] if run.supervisor.process_ids and not began else [])
+        return bool(report(run, "worker")["hung"])
+
+    run.run(stopping)
+
+    assert run.clock.now - began[0] == pytest.approx(START_LIMIT, abs=15.0)
+
+
+def test_a_supervisor_that_stood_still_itself_blames_nobody(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    run = Run(pulsing(site, "worker"), wait_for_ends=False)
+    jumps: list[int] = []
+
+    def stopping() -> bool:
+        now = report(run, "worker")
+        if now["state"] == "running" and not jumps:
+            (site.folder / "worker.alive").unlink()
+            jumps.append(run.ticks)
+            run.clock.now += 3600.0  # a laptop that was closed
+        return bool(jumps) and run.ticks > jumps[0] + 10
+
+    outcome = run.run(stopping)
+
+    assert outcome == Outcome()
+    assert "the supervisor itself stood still for 3600 s" in caplog.text
+
+
+def test_what_a_process_does_is_reported(site: Site) -> None:
+    file = site.scripted("file", 3, stage=Stage.READERS, ends=True)
+    run = Run(site.scripted("worker", 1), file, site.patient("camera", Stage.READERS), wait_for_ends=False)
+    pass_time(run, 0.05)
+    seen: dict[str, dict[str, Any]] = {}
+
+    def stopping() -> bool:
+        seen.update(run.supervisor.report())
+        return site.ready("worker", "camera") and seen["file"]["state"] == "ended"
+
+    run.run(stopping)
+
+    assert seen["worker"] | {"pid": 0, "started": ""} == {
+        "state": "running", "pid": 0, "restarts": 1, "hung": 0, "last_exit": "exit code 1", "started": "",
+    }  # fmt: skip
+    assert seen["worker"]["pid"] > 0
+    assert seen["worker"]["started"].startswith("20")
+    assert seen["file"]["state"] == "ended"
+    assert seen["file"]["pid"] is None
+    assert seen["file"]["last_exit"] == "exit code 3"
+
+
+# -- changing ---------------------------------------------------------------------------------------------------------
+
+
+class Changed:
+    """A run that is changed once all of its processes are at work, and stopped once the change is over."""
+
+    def __init__(
+        self, site: Site, *specs: ChildSpec, change: Change, stop_when: Callable[[], bool] = lambda: True
+    ) -> None:
+        self.run = Run(*specs, wait_for_ends=False)
+        self.before: dict[str, int] = {}
+        self.after: dict[str, int] = {}
+        self._site, self._specs, self._change, self._stop_when = site, specs, change, stop_when
+        self.outcome = self.run.run(self._stopping)
+
+    def _stopping(self) -> bool:
+        supervisor = self.run.supervisor
+        if not self.before and all(supervisor.report()[spec.name]["state"] == "running" for spec in self._specs):
+            self.before = supervisor.process_ids
+            supervisor.change(self._change)
+            return False
+        wanted = {spec.name for spec in self._change.children}
+        self.after = supervisor.process_ids
+        running = set(self.after) == wanted and all(r["state"] == "running" for r in supervisor.report().values())
+        return bool(self.before) and supervisor.settled and running and self._stop_when()
+
+
+def test_a_process_is_added_and_another_removed_while_the_rest_goes_on(site: Site) -> None:
+    stays, goes, comes = (pulsing(site, name, Stage.READERS) for name in ("stays", "goes", "comes"))
+    changed = Changed(site, stays, goes, change=Change((stays, comes)))
+
+    assert changed.after["stays"] == changed.before["stays"]
+    assert set(changed.after) == {"stays", "comes"}
+    assert not alive(changed.before["goes"])
+    assert site.log[0] == "goes"
+    assert changed.outcome.restarts == {}
+
+
+def test_a_process_that_changes_starts_anew_with_the_new_words(site: Site) -> None:
+    stays, old, new = (pulsing(site, name, Stage.READERS) for name in ("stays", "old", "new"))
+    renamed = ChildSpec("old", new.argv, new.stage, ends=False, silence=15.0)
+    changed = Changed(site, stays, old, change=Change((stays, renamed), restart=frozenset({"old"})))
+
+    assert changed.after["stays"] == changed.before["stays"]
+    assert changed.after["old"] == int((site.folder / "new.pid").read_text())
+    assert not alive(changed.before["old"])
+
+
+def test_readers_end_before_the_worker_where_both_start_anew(site: Site) -> None:
+    specs = (pulsing(site, "worker"), pulsing(site, "reader", Stage.READERS))
+    changed = Changed(site, *specs, change=Change(specs, restart=frozenset({"worker", "reader"})))
+
+    assert site.log[:2] == ["reader", "worker"]
+    assert set(changed.before.values()).isdisjoint(changed.after.values())
+
+
+def test_the_worker_has_the_new_cameras_before_their_readers_start(site: Site) -> None:
+    worker, reader = pulsing(site, "worker"), pulsing(site, "reader", Stage.READERS)
+    states: list[tuple[str, bool]] = []
+    run = Run(worker, wait_for_ends=False)
+    asked = False
+
+    def stopping() -> bool:
+        nonlocal asked
+        reports = run.supervisor.report()
+        if not asked and reports["worker"]["state"] == "running":
+            asked = True
+            run.supervisor.change(Change((worker, reader), tell=frozenset({"worker"})))
+        if "reader" in reports and reports["reader"]["pid"]:
+            states.append((reports["reader"]["state"], "worker-told" in site.log))
+        return bool(states) and states[-1][0] == "running"
+
+    run.run(stopping)
+
+    assert states
+    assert all(told for _, told in states)
+
+
+def test_readers_do_not_wait_for_ever_for_a_worker_that_confirms_nothing(site: Site) -> None:
+    deaf = _PULSING.replace('os.write(int(pulse), b"r")', "pass")
+    (site.folder / "worker.alive").touch()
+    worker = ChildSpec("worker", python(deaf, "worker", str(site.folder)), Stage.WORKER, ends=False, silence=600.0)
+    reader = pulsing(site, "reader", Stage.READERS)
+    run = Run(worker, wait_for_ends=False)
+    changed_at: list[float] = []
+
+    def stopping() -> bool:
+        if not changed_at and report(run, "worker")["state"] == "running":
+            changed_at.append(run.clock.now)
+            run.supervisor.change(Change((worker, reader), tell=frozenset({"worker"})))
+            pass_time(run, 1.0)
+        return "reader" in run.supervisor.process_ids
+
+    run.run(stopping)
+
+    assert run.clock.now - changed_at[0] >= TELL_WAIT
+
+
+def test_what_does_not_leave_is_killed(site: Site) -> None:
+    stubborn, worker = site.patient("stubborn", Stage.READERS, stubborn=True), site.patient("worker")
+    run = Run(stubborn, worker, wait_for_ends=False)
+    changed_at: list[float] = []
+
+    def stopping() -> bool:
+        if not changed_at and site.ready("stubborn", "worker"):
+            changed_at.append(run.clock.now)
+            run.supervisor.change(Change((worker,)))
+        return bool(changed_at) and run.supervisor.settled
+
+    assert run.run(stopping) == Outcome()
+    assert run.clock.now - changed_at[0] == pytest.approx(LEAVE_WITHIN, abs=0.5)
+    assert site.log == ["worker"]
+
+
+def test_what_dies_of_a_change_is_named_until_it_is_changed_back(site: Site) -> None:
+    worker, wrong = pulsing(site, "worker"), site.scripted("wrong", *[2] * 9)
+    broken = ChildSpec("worker", wrong.argv, Stage.WORKER, ends=False, silence=15.0)
+    run = Run(worker, wait_for_ends=False)
+    failures: list[str] = []
+
+    def stopping() -> bool:
+        supervisor = run.supervisor
+        state = supervisor.report()["worker"]["state"]
+        if not failures and state == "running":
+            failures.append("")
+            supervisor.change(Change((broken,), restart=frozenset({"worker"})))
+        elif failures == [""] and supervisor.failed_trial:
+            failures.append(supervisor.failed_trial)
+            supervisor.change(Change((worker,), restart=frozenset({"worker"})))
+        return len(failures) == 2 and supervisor.settled and state == "running"
+
+    assert run.run(stopping) == Outcome()
+    assert failures == ["", "worker (exit code 2)"]
+    assert run.supervisor.failed_trial == ""
+
+
+def test_a_drain_in_the_middle_of_a_change_does_not_ask_twice(site: Site) -> None:
+    slow = _PATIENT.replace("sys.exit(0)", "import time; time.sleep(0.3); open(folder + '/clean', 'w'); sys.exit(0)")
+    goes = ChildSpec("goes", python(slow, "goes", str(site.folder)), Stage.READERS, ends=False)
+    worker = site.patient("worker")
+    run = Run(goes, worker, wait_for_ends=False)
+    changed = False
+
+    def stopping() -> bool:
+        nonlocal changed
+        if not changed and site.ready("goes", "worker"):
+            changed = True
+            run.supervisor.change(Change((worker,)))
+            return False
+        return changed and run.supervisor.report()["goes"]["state"] == "stopping"
+
+    run.run(stopping)
+
+    assert site.log == ["goes", "worker"]
+    assert (site.folder / "clean").exists()
+
+
+def test_the_phases_are_told_apart(site: Site) -> None:
+    run = Run(site.patient("worker"), wait_for_ends=False)
+    phases: list[Phase] = []
+    run.between = lambda: phases.append(run.supervisor.phase)
+    run.run(lambda: site.ready("worker"))
+
+    assert list(dict.fromkeys(phases)) == [Phase.RUNNING, Phase.DRAINING, Phase.STOPPED]
+
+
+def test_all_processes_can_be_killed_at_once(site: Site) -> None:
+    run = Run(site.patient("stubborn", stubborn=True), site.patient("feed", Stage.FEED), wait_for_ends=False)
+    killed: list[int] = []
+
+    def stopping() -> bool:
+        if site.ready("stubborn", "feed"):
+            killed.extend(run.supervisor.process_ids.values())
+            run.supervisor.kill_all()
+        return bool(killed)
+
+    run.run(stopping)
+
+    assert len(killed) == 2
+    assert not any(map(alive, killed))
+    assert site.log == []

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,112 +12,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from pipeline_fakes import GreySource, a_packet, short_folder, wait_until
+from pipeline_fakes import GreySource, short_folder, wait_until
 from scoring_fakes import THRESHOLD, FakeEngine
+from worker_bench import HIGH, LOW, POLICY, SIDE, Bench, FakeLink, Ticking, a_frame, a_placement, a_state, joined
 
 from spade_core.preprocess import Preprocess
 from stream.endpoints import parse_endpoint
 from stream.errors import OutboxError
-from stream.link import Ended, Joined, LinkEvent, LinkServer, Reported
-from stream.messages import CameraState, Mode, Phase, StateEvent
-from stream.outbox import Outbox
-from stream.policy import PolicySettings
+from stream.link import Ended, LinkEvent, LinkServer
+from stream.messages import CameraState, Mode, Phase
 from stream.reader import Reader, ReaderSettings
-from stream.scorelog import ScoreLog, ScoreRow, read_scores
-from stream.worker import Worker, WorkerSettings, map_to_keep
-
-SIDE = 32
-POLICY = PolicySettings(min_duration=0.1, end_after=0.2, cooldown=0.0)
-HIGH, LOW = 200, 1  # brightness of scoring images, which the fake engine takes for their score
-
-
-class FakeLink:
-    """Gives the worker one round of events after the other, and writes down what it does in turn."""
-
-    def __init__(self, rounds: list[list[LinkEvent]], log: list[str]) -> None:
-        self._rounds, self.log = rounds, log
-        self.malformed = 0
-        self.gone: list[str] = []  # cameras that fall silent before the last round
-
-    @property
-    def empty(self) -> bool:
-        return not self._rounds
-
-    def poll(self, timeout: float) -> list[LinkEvent]:
-        return self._rounds.pop(0) if self._rounds else []
-
-    def grant(self, camera: str) -> None:
-        self.log.append(f"grant {camera}")
-
-    def mark_scored(self, camera: str, seq: int) -> None:
-        self.log.append(f"scored {camera} {seq}")
-
-    def finish(self, camera: str) -> None:
-        self.log.append(f"done {camera}")
-
-    def silent(self) -> list[str]:
-        return self.gone if len(self._rounds) == 1 else []
-
-
-class Bench:
-    """A worker and all that it works with; ``run`` plays rounds of events to it and lets it end."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.log = folder, list[str]()
-        self.engine = FakeEngine()
-        self.outbox = Outbox(folder / "outbox.db", folder / "evidence")
-        self._commit = self.outbox.commit
-        self.outbox.commit = self._noted_commit  # type: ignore[method-assign]
-        self.status_file, self.scores = folder / "status.json", folder / "scores"
-        self.gone: list[str] = []
-
-    def _noted_commit(self, alert: Any, evidence: Any) -> Any:
-        committed = self._commit(alert, evidence)
-        self.log.append(f"commit {alert.camera} {alert.phase}")
-        return committed
-
-    def worker(self, link: Any, stopping: Callable[[], bool], **settings: Any) -> Worker:
-        values: dict[str, Any] = {
-            "cameras": {"gate": "yard", "back": "yard"},
-            "policy": POLICY,
-            "size": SIDE,
-            "max_batch": 8,
-            "maps": None,
-            "status": self.status_file,
-            "ready_after": 3.5,
-            "shared_clock": True,
-        }
-        engine: Any = self.engine
-        return Worker(
-            WorkerSettings(**(values | settings)),
-            link=link,
-            engine=engine,
-            outbox=self.outbox,
-            scores=ScoreLog(self.scores),
-            stopping=stopping,
-        )
-
-    def run(self, *rounds: list[LinkEvent], more: int = 0, **settings: Any) -> None:
-        """Plays the rounds, then ``more`` empty ones, then asks the worker to stop."""
-        link = FakeLink([*rounds, *([] for _ in range(more))], self.log)
-        link.gone = self.gone
-        self.worker(link, lambda: link.empty, **settings).run()
-
-    @property
-    def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = json.loads(self.status_file.read_text())
-        return status
-
-    def camera(self, camera: str = "gate") -> dict[str, Any]:
-        found: dict[str, Any] = self.status["cameras"][camera]
-        return found
-
-    def rows(self, camera: str = "gate") -> list[ScoreRow]:
-        return list(read_scores(self.scores, camera))
-
-    @property
-    def phases(self) -> list[Phase]:
-        return [alert.phase for alert in self.outbox.read_after(0, limit=100)]
+from stream.score_maps import map_to_keep
 
 
 @pytest.fixture
@@ -125,18 +30,6 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     here = Bench(tmp_path)
     yield here
     here.outbox.close()
-
-
-def a_frame(seq: int, level: int, *, camera: str = "gate", **fields: Any) -> Any:
-    return a_packet(seq, camera=camera, **({"image": np.full((SIDE, SIDE, 3), level, np.uint8)} | fields))
-
-
-def joined(camera: str = "gate") -> list[LinkEvent]:
-    return [Joined(camera, Mode.REPLAY), a_state(CameraState.LIVE, camera=camera)]
-
-
-def a_state(state: CameraState, reason: str = "", *, camera: str = "gate") -> Reported:
-    return Reported(StateEvent(camera, state, reason, 1000.0))
 
 
 def event_of(*levels: int) -> list[list[LinkEvent]]:
@@ -238,6 +131,24 @@ def test_a_camera_may_send_its_next_frame_while_this_one_is_scored(bench: Bench)
     bench.run(joined(), [a_frame(0, LOW)])
 
     assert bench.log == ["grant gate", "scored gate 0"]
+
+
+def test_a_live_camera_sends_its_next_frame_when_this_one_is_done(bench: Bench) -> None:
+    bench.run(joined(mode=Mode.LIVE), [a_frame(0, LOW)])
+
+    assert bench.log == ["scored gate 0", "grant gate"], "a worker that dies has one frame of it, not two"
+
+
+def test_a_live_camera_whose_frame_cannot_be_scored_goes_on(bench: Bench) -> None:
+    bench.run(joined(mode=Mode.LIVE), [a_frame(0, LOW, image=np.zeros((8, 8, 3), np.uint8))])
+
+    assert bench.log == ["scored gate 0", "grant gate"]
+
+
+def test_what_an_earlier_reader_counted_is_not_kept(bench: Bench) -> None:
+    bench.run(joined(), [a_frame(0, LOW, drops={"link.lost": 1})], joined(), [a_frame(0, LOW, drops={})])
+
+    assert bench.camera()["drops"] == {}
 
 
 def test_a_reader_that_sends_more_than_its_credit_loses_the_older_frame_and_it_is_counted(bench: Bench) -> None:
@@ -386,16 +297,192 @@ def test_stopping_scores_what_is_there_and_ends_what_is_open(bench: Bench) -> No
     assert len(bench.rows()) == 2
 
 
-def test_an_alert_store_that_fails_stops_the_worker(bench: Bench) -> None:
-    def refuse(alert: Any, evidence: Any) -> Any:
-        raise OutboxError("disk full")
+class FullDisk:
+    """Takes no commit while it is full."""
 
-    bench.outbox.commit = refuse  # type: ignore[method-assign]
-    with pytest.raises(OutboxError, match="disk full"):
-        bench.run(joined(), *event_of(HIGH, HIGH))
+    def __init__(self, bench: Bench) -> None:
+        self.full, self._commit = True, bench.outbox.commit
+        bench.outbox.commit = self  # type: ignore[method-assign]
 
-    assert "scored gate 1" not in bench.log, "the reader will send it again"
-    assert len(bench.rows()) == 1
+    def __call__(self, alert: Any, evidence: Any) -> Any:
+        if self.full:
+            raise OutboxError("no space left. Free some disk space")
+        return self._commit(alert, evidence)
+
+
+@pytest.mark.fault("disk full", "DEGRADED with the reason; no commit is claimed; scoring goes on; all is told later")
+def test_while_nothing_can_be_committed_the_worker_is_degraded_and_goes_on_scoring(bench: Bench) -> None:
+    disk, seen, clock = FullDisk(bench), list[dict[str, Any]](), Ticking()
+    link = FakeLink([joined(mode=Mode.LIVE), *event_of(HIGH, HIGH, HIGH, LOW, LOW, LOW), [], *[[]] * 9], bench.log)
+
+    def stopping() -> bool:
+        clock.tick()
+        if bench.status_file.exists():
+            seen.append(bench.status)
+        if len(link.rounds) == 10:
+            disk.full = False
+        return link.empty
+
+    bench.worker(link, stopping, clock=clock).run()
+
+    degraded = [status["worker"] for status in seen if status["worker"]["state"] == "DEGRADED"]
+    assert degraded, "it said so while it lasted"
+    assert "1 alert messages wait: no space left" in degraded[0]["reason"]
+    assert len(bench.rows()) == 6, "all frames were scored"
+    assert bench.phases == [Phase.START, Phase.END], "both came through when there was room again"
+    assert bench.log.index("scored gate 0") < bench.log.index("commit gate start") < bench.log.index("scored gate 5")
+    assert not {"scored gate 1", "scored gate 2"} & set(bench.log), "their reader would have forgotten them"
+
+
+def test_a_recording_waits_while_nothing_can_be_committed(bench: Bench) -> None:
+    disk, clock = FullDisk(bench), Ticking(10.0)
+    link = FakeLink([joined(), *event_of(HIGH, HIGH, HIGH), [], [], []], bench.log)
+
+    def stopping() -> bool:
+        clock.tick()
+        if len(link.rounds) == 1:
+            assert len(bench.rows()) == 2, "the third frame waits: replay is lossless"
+            disk.full = False
+        return link.empty
+
+    bench.worker(link, stopping, clock=clock).run()
+
+    assert len(bench.rows()) == 3
+    assert bench.phases == [Phase.START, Phase.END]
+
+
+def test_the_end_of_a_recording_is_confirmed_only_when_its_last_alert_is_committed(bench: Bench) -> None:
+    disk, clock = FullDisk(bench), Ticking(10.0)
+    link = FakeLink([joined(), *event_of(HIGH, HIGH), [Ended("gate", "", {})], [], [], []], bench.log)
+
+    def stopping() -> bool:
+        clock.tick()
+        assert disk.full is False or "done gate" not in bench.log
+        if len(link.rounds) == 1:
+            disk.full = False
+        return link.empty
+
+    bench.worker(link, stopping, clock=clock).run()
+
+    assert bench.log.index("commit gate end") < bench.log.index("done gate")
+
+
+def test_what_can_never_be_committed_does_not_keep_the_worker_from_ending(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    FullDisk(bench)
+    bench.run(joined(mode=Mode.LIVE), *event_of(HIGH, HIGH, HIGH))
+
+    assert bench.status["worker"]["state"] == "STOPPED"
+    assert bench.status["worker"]["lost_messages"] == {"start": 1, "end": 1}
+    assert "given up" in caplog.text
+
+
+# A camera that was moved
+
+
+def moving(bench: Bench, *moved: bool) -> None:
+    """Plays a frame a second; says of each whether the camera is out of place."""
+    bench.engine.placements = [a_placement(in_place=not away) for away in moved]
+    link, clock = FakeLink([joined(mode=Mode.LIVE), *event_of(*(HIGH for _ in moved))], bench.log), Ticking()
+
+    def stopping() -> bool:
+        clock.tick()
+        return link.empty
+
+    bench.worker(link, stopping, clock=clock, moved_after={"gate": 2.0}).run()
+
+
+@pytest.mark.fault("camera bumped out of place", "MOVED, scores invalid, re-enrolment proposed; LIVE when put back")
+def test_a_camera_that_was_moved_is_not_scored_and_its_alert_ends(bench: Bench) -> None:
+    moving(bench, *[False] * 3, *[True] * 12)
+
+    camera, rows = bench.camera(), bench.rows()
+    assert camera["state"] == "MOVED"
+    assert "enroll" in camera["reason"]
+    assert [row.score is None for row in rows][:3] == [False] * 3
+    assert rows[-1].score is None
+    assert rows[-1].problem == camera["reason"]
+    assert bench.phases == [Phase.START, Phase.END]
+
+
+def test_a_camera_that_is_put_back_is_scored_again(bench: Bench) -> None:
+    moving(bench, *[True] * 10, *[False] * 6)
+
+    assert bench.camera()["state"] == "LIVE"
+    assert bench.rows()[-1].score is not None
+
+
+def test_a_recording_is_scored_as_it_is(bench: Bench) -> None:
+    bench.engine.placements = [a_placement(in_place=False)] * 12
+    bench.run(joined(mode=Mode.REPLAY), *event_of(*[LOW] * 12), moved_after={"gate": 1.0})
+
+    assert all(row.score is not None for row in bench.rows())
+
+
+# Changes of state
+
+
+def test_every_change_of_a_cameras_state_is_an_event(bench: Bench) -> None:
+    bench.run(joined(), [a_state(CameraState.STALLED, "no frame")], [a_state(CameraState.LIVE)])
+
+    events = [(event.camera, event.state) for event in bench.outbox.events_after(0, limit=10)]
+    assert events == [("gate", state) for state in (CameraState.CONNECTING, CameraState.LIVE, CameraState.STALLED,
+                                                    CameraState.LIVE)]
+
+
+# A new configuration
+
+
+def reloading(bench: Bench, *rounds: list[LinkEvent], after: int, **settings: Any) -> FakeLink:
+    """Plays rounds; after so many of them, the worker gets new settings."""
+    link = FakeLink(list(rounds), bench.log)
+
+    def stopping() -> bool:
+        if len(rounds) - len(link.rounds) == after:
+            worker.reconfigure(bench.settings(**settings))
+        return link.empty
+
+    worker = bench.worker(link, stopping)
+    worker.run()
+    return link
+
+
+def test_cameras_are_added_and_removed_and_the_others_go_on(bench: Bench) -> None:
+    link = reloading(
+        bench,
+        joined() + joined("back"),
+        *event_of(HIGH, HIGH),
+        [a_frame(2, HIGH)],
+        [],
+        after=3,
+        cameras={"gate": "yard", "roof": "roof"},
+        galleries={"yard": Path("y")},
+    )
+
+    assert set(bench.status["cameras"]) == {"gate", "roof"}
+    assert (link.admitted, link.dismissed) == ({"gate", "roof"}, ["back"])
+    assert bench.camera("gate")["scored"] == 3
+    assert bench.phases == [Phase.START, Phase.END], "the alert of a camera that stays goes on"
+    assert bench.engine.changed == [{"yard": Path("y")}]
+
+
+def test_what_is_in_work_of_a_camera_that_is_removed_is_finished(bench: Bench) -> None:
+    reloading(bench, joined(), *event_of(HIGH, HIGH), [], after=3, cameras={"back": "yard"})
+
+    assert len(bench.rows()) == 2
+    assert bench.phases == [Phase.START, Phase.END]
+    assert set(bench.status["cameras"]) == {"back"}
+    assert [event.state for event in bench.outbox.camera_states()] == [CameraState.ENDED]
+
+
+def test_new_alert_settings_end_what_is_open_and_hold_from_then_on(bench: Bench) -> None:
+    later = [[a_frame(seq, HIGH)] for seq in (2, 3, 4)]
+    reloading(
+        bench, joined(), *event_of(HIGH, HIGH), *later, after=3, policy=replace(POLICY, min_duration=60.0)
+    )
+
+    assert bench.phases == [Phase.START, Phase.END]
 
 
 # Maps and the status file
