@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from stream.bench.soak_checks import Soaked, checks, restarts
 from stream.bench.soak_processes import SUPERVISOR
 from stream.bench.soak_report import broken, check_lines, fault_lines, frame_lines, process_lines
 from stream.bench.soak_trends import ProcessSample
+from stream.bench.soak_watch import CameraSample
 from stream.report.charts import clock, decimate
 from stream.report.page import document, tiles
 
@@ -27,6 +29,10 @@ table { border-collapse: collapse; display: block; overflow-x: auto; } td, th { 
   border-bottom: 1px solid var(--rule); } td:first-child, th:first-child { text-align: left; }
 .words td:last-child { text-align: left; } .bad { color: var(--alert); font-weight: 600; }
 """
+
+_ONE_LOOK = 3.0  # s: far more than one takes, far less than there is between two
+
+T = TypeVar("T")
 
 Point = tuple[float, float]
 """Seconds since the soak began, and a value; NaN where there is none."""
@@ -78,20 +84,28 @@ def _series(soaked: Soaked) -> Iterator[tuple[str, list[Point]]]:
 def _summed(
     samples: Iterable[ProcessSample], belongs: Callable[[str], bool], of: Callable[[ProcessSample], float]
 ) -> list[Point]:
-    """Of the processes that belong, together, at each moment: the times of one look differ by milliseconds."""
-    sums: dict[int, float] = {}
-    for sample in samples:
-        if belongs(sample.instance.role):
-            sums[round(sample.time)] = sums.get(round(sample.time), 0.0) + of(sample)
-    return sorted((float(time), value) for time, value in sums.items())
+    """Of the processes that belong, together, at each look."""
+    mine = [sample for sample in samples if belongs(sample.instance.role)]
+    return [(time, sum(map(of, look))) for time, look in looks(mine, lambda sample: sample.time)]
+
+
+def looks(samples: Iterable[T], time_of: Callable[[T], float]) -> Iterator[tuple[float, list[T]]]:
+    """Samples that were taken together: those of one look are milliseconds apart, and looks are ten seconds."""
+    look: list[T] = []
+    for sample in sorted(samples, key=time_of):
+        if look and time_of(sample) - time_of(look[0]) > _ONE_LOOK:
+            yield time_of(look[0]), look
+            look = []
+        look.append(sample)
+    if look:
+        yield time_of(look[0]), look
 
 
 def _worst_age(soaked: Soaked) -> list[Point]:
-    worst: dict[int, float] = {}
-    for sample in soaked.cameras:
-        age = math.nan if sample.age_p95 is None else sample.age_p95
-        worst[round(sample.time)] = max(age, worst.get(round(sample.time), 0.0))
-    return sorted((float(time), value) for time, value in worst.items())
+    def age(sample: CameraSample) -> float:
+        return math.nan if sample.age_p95 is None else sample.age_p95
+
+    return [(time, max(map(age, look))) for time, look in looks(soaked.cameras, lambda sample: sample.time)]
 
 
 def _chart(title: str, points: Sequence[Point], soaked: Soaked) -> str:

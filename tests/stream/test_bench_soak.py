@@ -22,7 +22,7 @@ from stream.bench.soak import SoakOptions, soak_settings
 from stream.bench.soak_accounts import LOST_WITH_WORKER, Accounts, FrameAccount, Key, deliver
 from stream.bench.soak_checks import Check, Soaked, checks, recoveries, restarts, unexplained
 from stream.bench.soak_faults import Done
-from stream.bench.soak_page import page
+from stream.bench.soak_page import looks, page
 from stream.bench.soak_plan import Fault, faults_named, plan
 from stream.bench.soak_processes import Instance, catches, lives, processes_of, role_of, send
 from stream.bench.soak_reload import ConfigFile
@@ -417,3 +417,8 @@ def test_the_configuration_is_written_whole_without_a_camera_and_broken(tmp_path
     file.break_it()
     with pytest.raises(yaml.YAMLError):
         written_config()
+
+
+def test_samples_of_one_look_belong_together_wherever_its_second_ends() -> None:
+    assert list(looks([10.4, 0.4, 0.5, 10.6], lambda time: time)) == [(0.4, [0.4, 0.5]), (10.4, [10.4, 10.6])]
+    assert list(looks([], lambda time: time)) == []
