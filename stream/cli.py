@@ -18,7 +18,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from spade_core.errors import GalleryMismatch, GalleryNotFound, InputError, SpadeError, UnknownBackbone
-from stream import __version__, commands, gallery_commands, outbox_commands
+from stream import __version__, commands, feed_commands, gallery_commands, outbox_commands
 from stream.bench.arguments import add_bench, with_action
 from stream.cli_arguments import (
     add_command,
@@ -270,7 +270,7 @@ def _add_integration(groups: Any) -> None:
     alerts = add_command(
         groups,
         "alerts",
-        commands.alerts,
+        feed_commands.alerts,
         "subscribe to a running feed and print alerts as JSON lines",
         "Reconnects by itself. With --since N it prints exactly what was committed after sequence number N, then "
         "goes on.",
@@ -285,7 +285,7 @@ def _add_integration(groups: Any) -> None:
     alerts.add_argument("--events", action="store_true", help="also print what every camera is doing, and each change")
     alerts.add_argument("--save", type=Path, metavar="DIR", help="also write the pictures there")
 
-    status = add_command(groups, "status", commands.status, "show what every camera of a running feed is doing")
+    status = add_command(groups, "status", feed_commands.status, "show what every camera of a running feed is doing")
     status.add_argument("--connect", default=DEFAULT_FEED, metavar="URL", help=f"of the feed ({DEFAULT_FEED})")
     add_key(status)
     status.add_argument("--json", action="store_true", help="print all there is as JSON")

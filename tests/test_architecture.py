@@ -106,6 +106,7 @@ LAYERS = {
     "stream.key_commands": 9,
     "stream.outbox_commands": 9,
     "stream.commands": 9,
+    "stream.feed_commands": 9,
     "stream.cli": 10,
     "stream.__main__": 11,
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stream import commands
+from stream import feed_commands
 from stream.stopping import StopSignal
 
 WELL = {
@@ -36,8 +36,8 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """Asks a feed that gives this answer; returns the exit code and what was printed."""
 
     def asked(told: dict[str, Any]) -> tuple[int, str]:
-        monkeypatch.setattr(commands, "request_status", lambda *_, **__: told)
-        code = commands.status(argparse.Namespace(connect="tcp://x:1", json=False, key=None), StopSignal())
+        monkeypatch.setattr(feed_commands, "request_status", lambda *_, **__: told)
+        code = feed_commands.status(argparse.Namespace(connect="tcp://x:1", json=False, key=None), StopSignal())
         return code, capsys.readouterr().out
 
     return asked
