@@ -56,7 +56,7 @@ tests: $(STAMP) ## all tests, the fast ones first
 	$(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS)
 
 faults: $(STAMP) ## every fault of the matrix, the long ones too, and the table
-	$(BIN)/python -m pytest -m fault --durations=10 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'fault or long' --durations=10 $(PYTEST_ARGS)
 
 soak: $(STAMP) ## MINUTES of CAMERAS with random faults: figures and promises, into SOAK_OUT
 	$(BIN)/spade-stream bench soak --minutes $(MINUTES) --cameras $(CAMERAS) --out $(SOAK_OUT) $(SOAK_ARGS)
@@ -77,6 +77,7 @@ types: $(STAMP)
 
 docs: $(STAMP) ## write the pages that are made from the code
 	$(BIN)/python docs/make_configuration.py
+	$(BIN)/python docs/make_faults.py
 
 clean: ## remove what tools and the demo left behind
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info $(OUT)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -115,20 +116,31 @@ class CameraAlerts:
         clip = self._clip(decision)
         calibration, score = shown.scored.scene.calibration, shown.scored.score
         explanation, detail = self._explained(score)
+        strength = score.score / calibration.threshold
+        caption = f"{self._camera}  {decision.phase}  {strength:.2f} x threshold"
+        try:
+            mask, regions = self._regions(shown, detail)
+            pictures = self._pictures(shown.packet, mask, regions, caption)
+        except (cv2.error, MemoryError) as error:  # what was decided is told, whatever can be shown of it
+            log.error("camera %s: an alert goes out without pictures: %s", self._camera, error)
+            regions, pictures = (), Evidence(b"", b"")
+        return self._commit(self._alert(decision, shown, regions, explanation), replace(pictures, clip_mp4=clip))
+
+    def _regions(
+        self, shown: _Shown, detail: NDArray[np.float32] | None
+    ) -> tuple[NDArray[np.uint8], tuple[Region, ...]]:
+        """The mask of the whole frame, and the regions in it."""
+        calibration = shown.scored.scene.calibration
         x, y, width, height = shown.scored.scene.preprocess.part(*shown.packet.source_size)
         mask, found = mask_regions(
-            score.pixel_scores,
+            shown.scored.score.pixel_scores,
             size=(width, height),
             threshold=calibration.threshold,
             grow_threshold=calibration.grow_threshold,
             detail=detail,
         )
         mask, found = placed(mask, found, at=(x, y), size=shown.packet.source_size)
-        regions = tuple(Region(r.bbox, r.polygon, r.area, r.peak) for r in found)
-        strength = score.score / calibration.threshold
-        caption = f"{self._camera}  {decision.phase}  {strength:.2f} x threshold"
-        pictures = self._pictures(shown.packet, mask, regions, caption)
-        return self._commit(self._alert(decision, shown, regions, explanation), replace(pictures, clip_mp4=clip))
+        return mask, tuple(Region(r.bbox, r.polygon, r.area, r.peak) for r in found)
 
     def _pictures(
         self, packet: FramePacket, mask: NDArray[np.uint8], regions: tuple[Region, ...], caption: str
@@ -154,7 +166,8 @@ class CameraAlerts:
         """What an alert is explained with, as far as it can be had: an alert that explains less is better than none."""
         try:
             return score.explanation(), score.detail
-        except (SpadeError, RuntimeError) as error:  # torch raises RuntimeError for whatever goes wrong in it
+        # Torch raises RuntimeError for whatever goes wrong in it.
+        except (SpadeError, RuntimeError, MemoryError, cv2.error) as error:
             log.error("camera %s: an alert goes out without its nearest normal frames: %s", self._camera, error)
             return None, None
 

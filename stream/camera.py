@@ -23,6 +23,10 @@ WATCHING = (CameraState.LIVE, CameraState.CONNECTING)
 """States in which an open alert goes on: somebody sees its end, or will in a moment."""
 
 
+BLIND = 10.0
+"""Seconds without a score after which an open alert ends: what passes within them is a hiccup."""
+
+
 class Tell(Protocol):
     """Told of every change of a camera's state."""
 
@@ -68,9 +72,11 @@ class WatchedCamera:
         self._view, self._tell, self._clock = view, tell, clock
         self.health = CameraHealth(scene, since=clock().unix)
         self.mode: Mode | None = None  # None: no reader has joined yet
+        self.joins = 0  # readers so far
         self.unconfirmed: int | None = None  # seq of the last scored frame that its reader has not been told of
         self._reported: tuple[CameraState, str] | None = None  # what its reader says
         self._dropped: Counter[str] = Counter()  # here, by "stage.reason"
+        self._blind_from: float | None = None  # Unix seconds of the first frame in a row that could not be scored
         self._moved = ""  # why its scores would mean nothing
 
     # -- what its reader says -----------------------------------------------------------------------------------------
@@ -78,7 +84,8 @@ class WatchedCamera:
     def join(self, mode: Mode) -> None:
         """A reader has joined."""
         log.info("camera %s: reader joined (%s)", self.camera, mode)
-        self.mode = mode
+        self.mode, self.unconfirmed = mode, None
+        self.joins += 1
         self._report(CameraState.CONNECTING, "reader joined")
 
     def hear(self, event: StateEvent) -> list[Alert]:
@@ -117,10 +124,13 @@ class WatchedCamera:
         """
         # A recording is scored as it was asked for: whoever replays it sees the pictures.
         if self._view is None or self.mode is Mode.REPLAY:
+            self._moved = ""
             return ""
         now = self._clock().mono
-        if self._view.due(now) and (placement := place()) is not None:
-            fault = self._view.see(now, placement)
+        if self._view.due(now):
+            placement = place()
+            # A scene that was enrolled again may be one where nothing can be told.
+            fault = self._view.forget() if placement is None else self._view.see(now, placement)
             self._moved = fault.reason if fault else ""
         return self._moved
 
@@ -148,15 +158,22 @@ class WatchedCamera:
                 log.error("camera %s, frame %d: %s", packet.camera, packet.seq, result.reason)
         else:
             self.alerts.see(packet)
-            committed = self.finish() if self._moved else []  # nobody sees how an open alert goes on
+            committed = self.finish() if self._moved or self._blind_for(packet) > BLIND else []
         # From capture until the alerts that the frame led to are committed.
         age = self._clock().mono - packet.captured_mono if age_known else None
         if age is not None:
             health.ages.append(age)
         self._count(result)
         self._show(problem=result.reason if isinstance(result, NotScored) else "")
-        self.unconfirmed = packet.seq
         return _row(packet, result, age, self.alerts.open_alert), committed
+
+    def follow(self, before: WatchedCamera) -> None:
+        """Goes on where this camera was before its settings changed: its counts, and what its reader has said."""
+        scene, self.health = self.health.scene, before.health
+        self.health.scene = scene
+        self.mode, self.joins, self._reported = before.mode, before.joins, before._reported
+        self._dropped = before._dropped
+        self._show()
 
     def finish(self) -> list[Alert]:
         """Ends an open alert; returns what was committed."""
@@ -169,6 +186,11 @@ class WatchedCamera:
         self._dropped[reason] += 1
         self.health.drops.update(self._dropped)
 
+    def _blind_for(self, packet: FramePacket) -> float:
+        """Seconds over which no frame could be scored, up to this one."""
+        self._blind_from = packet.frame_time if self._blind_from is None else min(self._blind_from, packet.frame_time)
+        return packet.frame_time - self._blind_from
+
     def _take_drops(self, of_reader: Mapping[str, int]) -> None:
         # Whole, not merged: what an earlier reader counted is none of this one's.
         self.health.drops = {**of_reader, **self._dropped}
@@ -178,6 +200,7 @@ class WatchedCamera:
     def _count(self, result: Scored | NotScored) -> None:
         health = self.health
         if isinstance(result, Scored):
+            self._blind_from = None
             health.scored += 1
             health.last_score, health.threshold = result.score.score, result.scene.calibration.threshold
         else:

@@ -31,10 +31,10 @@ RESTART_MOST = 30.0
 """Longest pause before a restart, s."""
 
 STABLE_AFTER = 60.0
-"""A process that lived this many seconds had a good start: its next death counts as the first again."""
+"""A process that was at work (not: loading) for this many seconds is well: its next death counts as the first again."""
 
 MOST_RESTARTS = 10
-"""Deaths in a row after which a process is given up: something is wrong that restarting won't mend."""
+"""Deaths in a row after which a worker, feed or recording is given up: restarting won't mend what is wrong."""
 
 START_LIMIT = 300.0
 """Seconds that a process may take until its main loop goes round: a worker may have to download its network first."""
@@ -50,6 +50,10 @@ class Stage(IntEnum):
     WORKER = 1
     SINKS = 2
     FEED = 3
+
+
+_NEVER_THE_END = (Stage.READERS, Stage.SINKS)  # one camera, or one receiver of alerts, must not take the others along
+_NOT_STARTED = 1  # exit code of a process that could not even be started
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +104,11 @@ class Child:
         self.failed_trial = ""  # how it died before its main loop went round once, while on trial
         self.untold = False  # it must still be told, or confirm, that there is a new configuration
         self.pulsed = False  # this life has given a sign of itself
+        self._ever_pulsed = False  # this or an earlier one has
         self._held = held
         self._listener: Listener | None = None
-        self._started_mono, self._started_wall = 0.0, 0.0
+        self._started_wall = 0.0
+        self._at_work_mono: float | None = None  # since when this life is at work
         self._heard_mono = 0.0
         self._due_mono = 0.0  # when to start (again)
         self._deaths = 0  # in a row
@@ -198,6 +204,15 @@ class Child:
         self._close()
 
     def _start(self) -> None:
+        try:
+            self._launch()
+        except OSError as error:  # no memory, too many processes or files: the others go on, and may give some back
+            self._close()
+            self._last_exit = f"could not be started: {error.strerror}"
+            self._died(_NOT_STARTED, self._last_exit)
+
+    def _launch(self) -> None:
+        self._at_work_mono, self.pulsed = None, False  # even if it cannot be started
         argv, keep = self.spec.argv, list[int]()
         if self.spec.silence is not None:
             self._listener = Listener()
@@ -207,8 +222,9 @@ class Child:
         self.process = subprocess.Popen(argv, start_new_session=True, stdin=subprocess.DEVNULL, pass_fds=keep)
         if self._listener:
             self._listener.started()
-        self._started_mono, self._started_wall = self._monotonic(), self._wall()
-        self._heard_mono, self.pulsed, self._hangs, self.untold = self._started_mono, False, False, False
+        self._heard_mono, self._started_wall = self._monotonic(), self._wall()
+        self._hangs, self.untold = False, False
+        self._at_work_mono = None if self._listener else self._heard_mono  # without one, no more is known of it
         self.on_trial = self.on_trial and self._listener is not None  # else nothing would ever end the trial
         log.debug("%s started, process %d", self.spec.name, self.process.pid)
 
@@ -216,7 +232,9 @@ class Child:
         words = self._listener.heard() if self._listener else b""
         if not words:
             return
-        self._heard_mono, self.pulsed, self.on_trial = self._monotonic(), True, False
+        self._heard_mono, self.on_trial = self._monotonic(), False
+        if not self.pulsed:
+            self.pulsed, self._ever_pulsed, self._at_work_mono = True, True, self._heard_mono
         if RELOADED in words and self._hup_sent:
             self.untold = False
         self._send_hup()
@@ -250,27 +268,29 @@ class Child:
         if self.spec.ends and code >= 0:  # a signal is no answer of its own: that one is started again
             self.exit_code = code
             return
-        if self.on_trial:  # whoever put it on trial decides
-            self.on_trial, self.failed_trial = False, how(code)
-        elif code == WRONG_USAGE and self.spec.stage is not Stage.READERS:
+        # What has worked with its configuration may say 2 of something that passes: a file that is being replaced.
+        wrong = code == WRONG_USAGE and not self._ever_pulsed and self.spec.stage not in _NEVER_THE_END
+        if wrong and not self.on_trial:
             raise ProcessMisconfigured(f"{self.spec.name} cannot work with this configuration (its message is above)")
-        self._plan_restart(code)
+        self._died(code, how(code))
 
-    def _plan_restart(self, code: int) -> None:
-        now = self._monotonic()
-        self._deaths = 1 if now - self._started_mono > STABLE_AFTER else self._deaths + 1
-        if self._deaths > MOST_RESTARTS and self._give_up(code):
+    def _died(self, code: int, why: str) -> None:
+        if self.on_trial:  # whoever put it on trial decides
+            self.on_trial, self.failed_trial = False, why
+        now, since = self._monotonic(), self._at_work_mono
+        self._deaths = 1 if since is not None and now - since > STABLE_AFTER else self._deaths + 1
+        if self._deaths > MOST_RESTARTS and self._give_up(code, why):
             return
         pause = restart_pause(self._deaths)
         self._due_mono, self.restarts = now + pause, self.restarts + 1
-        log.error("%s died (%s); restart %d in %.1f s", self.spec.name, how(code), self.restarts, pause)
+        log.error("%s died (%s); restart %d in %.1f s", self.spec.name, why, self.restarts, pause)
 
-    def _give_up(self, code: int) -> bool:
-        """One camera must not take the others with it: an endless one is tried for ever, a recording has failed."""
-        if self.spec.stage is not Stage.READERS:
-            raise ProcessFailed(f"{self.spec.name} died {self._deaths} times in a row ({how(code)}); giving up")
+    def _give_up(self, code: int, why: str) -> bool:
+        """An endless reader and a sink are tried for ever; a recording has failed; without the others nothing works."""
+        if self.spec.stage not in _NEVER_THE_END:
+            raise ProcessFailed(f"{self.spec.name} died {self._deaths} times in a row ({why}); giving up")
         if self.spec.ends:
-            log.error("%s died %d times in a row (%s); giving up", self.spec.name, self._deaths, how(code))
+            log.error("%s died %d times in a row (%s); giving up", self.spec.name, self._deaths, why)
             self.exit_code = code
         return self.spec.ends
 

@@ -8,6 +8,7 @@ did not happen. So :meth:`CommitQueue.commit` returns None for an alert that wai
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,9 @@ FIRST_RETRY = 0.5
 
 LAST_RETRY = 5.0
 """Seconds between repetitions at most: alerts go out soon after there is room again."""
+
+RETRY_FOR = 1.0
+"""Seconds of work in one call: between two calls a worker shows that it lives, and scores what has come."""
 
 _NOTHING: Final = Evidence(b"", b"")
 
@@ -85,10 +89,11 @@ class CommitQueue:
         self._problem = ""
         self._failures = 0  # in a row
         self._due = 0.0
+        self._taken = 0  # that had waited, since the problem began
 
     @property
     def problem(self) -> str:
-        """Why something waits, with the remedy; "" where nothing does."""
+        """Why something waits, with the remedy, until all of it is committed; "" where nothing does."""
         return self._problem
 
     @property
@@ -135,36 +140,50 @@ class CommitQueue:
     def retry(self, now: float) -> list[Alert]:
         """Commits what waits, if it is time to try again. Returns what was committed, in order.
 
+        After ``RETRY_FOR`` seconds it leaves the rest to the next call.
+
         Args:
             now: by the clock of this object.
         """
         if not self._problem or now < self._due:
             return []
-        committed = []
-        try:
-            for alert in self._commit_waiting():
-                committed.append(alert)
-            for camera, event in list(self._events.items()):
-                self._record(event)
-                del self._events[camera]
-        except OutboxError as error:
-            self._failed(error)
-        else:
-            _log.warning("the outbox takes commits again; %d alert messages had waited", len(committed))
-            self._problem, self._failures = "", 0
-        return committed
+        self._due = now  # goes on with the next call, unless this one fails
+        return self._work_off(until=self._clock() + RETRY_FOR)
 
     def close(self) -> list[Alert]:
         """Tries once more, and gives up what is still not taken: counted, and told in the log. Returns as ``retry``."""
-        committed = self.retry(self._due)
+        committed = self._work_off(until=math.inf) if self._problem else []
         for waiting in self._waiting:
             self._count_lost(str(waiting.alert.phase), waiting.alert)
         self._waiting.clear()
         self._bytes = 0
         return committed
 
-    def _commit_waiting(self) -> Iterator[Alert]:
-        while self._waiting:
+    def _work_off(self, *, until: float) -> list[Alert]:
+        committed = []
+        try:
+            for alert in self._commit_waiting(until):
+                committed.append(alert)
+            self._record_waiting(until)
+        except OutboxError as error:
+            self._failed(error)
+        else:
+            self._failures = 0
+        self._taken += len(committed)
+        if not self._waiting and not self._events:
+            _log.warning("the outbox takes commits again; %d alert messages had waited", self._taken)
+            self._problem, self._taken = "", 0
+        return committed
+
+    def _record_waiting(self, until: float) -> None:
+        for camera, event in list(self._events.items()):
+            if self._waiting or self._clock() >= until:
+                return
+            self._record(event)
+            del self._events[camera]
+
+    def _commit_waiting(self, until: float) -> Iterator[Alert]:
+        while self._waiting and self._clock() < until:
             first = self._waiting[0]
             stored = self._store(first.alert, first.evidence)
             self._waiting.popleft()

@@ -378,7 +378,8 @@ class Config(_Section):
         path = self.state / "run" / "link"
         if len(os.fsencode(path)) > IPC_PATH_LIMIT:
             name = hashlib.sha256(os.fsencode(self.state)).hexdigest()[:16]
-            path = Path(tempfile.gettempdir()) / f"spade-stream-{os.getuid()}" / name / "link"
+            # One folder: who owns a folder around it could put another in its place. The sticky bit keeps this one.
+            path = Path(tempfile.gettempdir()) / f"spade-stream-{os.getuid()}-{name}" / "link"
         return f"ipc://{path}"
 
 

@@ -33,7 +33,7 @@ def write_durably(path: Path, data: bytes) -> None:
     except OSError:
         part.unlink(missing_ok=True)  # on a full disk it would take what little room is left
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def safe_name(text: str) -> str:
@@ -50,10 +50,11 @@ def _make_folder(folder: Path) -> None:
         return
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Makes what was made, renamed or removed in a folder last over a power cut. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -214,6 +215,8 @@ class ScoringEngine:
         for name, folder in galleries.items():
             if not self._is_current(name, folder):
                 self._open(name, folder)
+                if name in self.scenes and name not in self.failures:
+                    self._verify_one(self.scenes[name])
         for name in self.scenes.keys() - galleries.keys():
             del self.scenes[name]
         for name in self.failures.keys() - galleries.keys():
@@ -227,7 +230,11 @@ class ScoringEngine:
     def place(self, scene: str, image: NDArray[np.uint8]) -> Placement | None:
         """How a scoring image (S, S, 3) lies to the scene that was enrolled; None where that cannot be told."""
         placement = self.placement_of(scene)
-        return placement.compare(image) if placement is not None else None
+        try:
+            return placement.compare(image) if placement is not None else None
+        except (cv2.error, MemoryError) as error:
+            log.error("scene %s: whether its camera was moved could not be told: %s", scene, error)
+            return Placement(None, 0.0, (0.0, 0.0))
 
     def forget(self, camera: str) -> None:
         """Forgets what is remembered of a camera's last frames."""
@@ -320,7 +327,7 @@ class ScoringEngine:
             if not isinstance(error, ValueError):  # a damaged gallery stays damaged; a bad frame passes
                 self.failures[scene.name] = error
             return NotScored(str(error))
-        except (RuntimeError, MemoryError) as error:
+        except (RuntimeError, MemoryError, cv2.error) as error:
             return NotScored(f"scoring failed: {error or type(error).__name__}")
 
     def _why_not(self, scene: str) -> str:
@@ -347,12 +354,16 @@ class ScoringEngine:
             return False  # opening it says what is wrong
 
     def _verify(self) -> None:
-        for name, scene in list(self.scenes.items()):
-            try:
-                for _ in scene.gallery.verify():
-                    pass
-            except SpadeError as error:
-                self.failures[name] = error
+        for scene in list(self.scenes.values()):
+            self._verify_one(scene)
+
+    def _verify_one(self, scene: Scene) -> None:
+        try:
+            for _ in scene.gallery.verify():
+                pass
+        except SpadeError as error:
+            if self.scenes.get(scene.name) is scene:  # else another version has taken its place meanwhile
+                self.failures[scene.name] = error
 
 
 def use_threads(threads: int | None) -> None:

@@ -9,6 +9,7 @@ memory. A connection that holds too much is shut, counted and logged. So are con
 from __future__ import annotations
 
 import logging
+import os
 import struct
 import threading
 import time
@@ -36,6 +37,7 @@ CONNECTIONS = 256
 _LOOK_S = 0.1  # between two looks at all connections; one costs some microseconds a connection
 _LOOK_CLOSER_S = 0.02  # where much is held: loopback brings 1 GB a second
 _PART_OVERHEAD = 64  # bytes: a part's header is 9 at most, with CURVE 42
+_EARLY_S = 10.0  # how long the first words of a connection are kept that the thread has not heard of yet
 _LOG_S = 10.0  # between two lines: a flood of connections must not become a flood of lines
 _EVENT = struct.Struct("=Hi")
 _FAILED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -70,6 +72,16 @@ class _Watched:
         return 0 if self.shut else self.received - self.out
 
 
+@dataclass(slots=True)
+class _Early:
+    """What came out of a connection before the thread had heard of it."""
+
+    inode: int  # of the connection: its descriptor may be another's a moment later
+    at: float  # clock, of the first message
+    key: str  # public key of the peer
+    out: int = 0  # bytes
+
+
 class Guard:
     """Watches the connections of one server socket, in a thread of its own; the server tells it what it has received.
 
@@ -101,6 +113,7 @@ class Guard:
         self._events.connect(address)
         self._lock = threading.Lock()
         self._watched: dict[int, _Watched] = {}  # by the descriptor that ZeroMQ uses, in the order in which they came
+        self._early: dict[int, _Early] = {}  # the same, in the order in which they spoke
         self._counts: Counter[str] = Counter()
         self._empty_at = clock()  # when the server was last seen without a message to read
         self._failing = False  # the next connection that ends was not let in
@@ -144,7 +157,8 @@ class Guard:
         size = sum(len(part) + _PART_OVERHEAD for part in parts)
         with self._lock:
             watched = self._watched.get(descriptor)
-            if watched is None:
+            if watched is None or not watched.link.is_still(descriptor):
+                self._keep_early(descriptor, key, size)
                 return
             watched.spoke, watched.key = True, key
             # It ended after all that was received before the server last had nothing to read. That makes up for what
@@ -194,16 +208,39 @@ class Guard:
         if link is None:  # it has ended already
             return
         self._watched[descriptor] = new = _Watched(link, self._clock())
+        early = self._early.get(descriptor)  # kept: this may be news of one that has ended, whose number was free again
+        if early is not None and early.inode == link.inode:
+            new.spoke, new.key, new.out = True, early.key, early.out
         if sum(not watched.shut for watched in self._watched.values()) > self._limits.connections:
             # Who has not said a word had time enough, and is more likely one of many idle ones than who comes now.
             idle = (watched for watched in self._watched.values() if not watched.spoke and not watched.shut)
             self._shut(next(idle, new), "too_many", f"{self._limits.connections} connections are open")
 
+    def _keep_early(self, descriptor: int, key: str, size: int) -> None:
+        """A busy machine may let the server receive a message before this thread hears that somebody connected."""
+        try:
+            inode = os.fstat(descriptor).st_ino
+        except OSError:  # it has ended already
+            return
+        early = self._early.get(descriptor)
+        if early is None or early.inode != inode:
+            self._early.pop(descriptor, None)
+            early = self._early[descriptor] = _Early(inode, self._clock(), key)
+        early.key, early.out = key, early.out + size
+        if len(self._early) > self._limits.connections:
+            del self._early[next(iter(self._early))]
+
+    def _drop_early(self, now: float) -> None:
+        if not self._events.poll(0):  # else one of them may be told of in a moment
+            self._early = {number: early for number, early in self._early.items() if now - early.at < _EARLY_S}
+
     def _forget(self, descriptor: int) -> None:
         watched, failed = self._watched.get(descriptor), self._failing
         self._failing = False
-        if watched is not None and failed and not watched.shut:
-            self._count(watched, "not_let_in", "was not let in: it has no key for this, or does not speak ZMTP")
+        if failed and not (watched is not None and watched.shut):
+            # It may have ended before this thread could look at it at all.
+            address = watched.link.address if watched is not None else "an unknown address"
+            self._count(address, "not_let_in", "was not let in: it has no key for this, or does not speak ZMTP")
         self._drop(descriptor)
 
     def _drop(self, descriptor: int) -> None:
@@ -213,6 +250,7 @@ class Guard:
     def _look(self, now: float) -> float:
         """Looks at every connection; returns the seconds until the next time."""
         with self._lock:
+            self._drop_early(now)
             for descriptor in [n for n, watched in self._watched.items() if not watched.link.is_still(n)]:
                 self._drop(descriptor)
             for watched in self._watched.values():
@@ -243,10 +281,10 @@ class Guard:
     def _shut(self, watched: _Watched, reason: str, text: str) -> None:
         if not watched.shut:
             watched.link.shut()
-            self._count(watched, reason, f"shut: {text}")
+            self._count(watched.link.address, reason, f"shut: {text}")
             watched.shut = True
 
-    def _count(self, watched: _Watched, reason: str, text: str) -> None:
+    def _count(self, address: str, reason: str, text: str) -> None:
         self._counts[reason] += 1
         now = self._clock()
         if now < self._next_line:
@@ -254,7 +292,7 @@ class Guard:
             return
         more = f" (and {self._unlogged} others before it)" if self._unlogged else ""
         self._next_line, self._unlogged = now + _LOG_S, 0
-        _log.warning("%s: connection from %s %s%s", self._name, watched.link.address, text, more)
+        _log.warning("%s: connection from %s %s%s", self._name, address, text, more)
 
     def _say_off(self) -> None:
         _log.warning("%s: this system does not tell what a connection received; memory is not guarded", self._name)

@@ -10,7 +10,7 @@ from typing import Any
 from stream.cli_arguments import add_command, names
 from stream.errors import UsageError
 from stream.key_making import authorise, issue, make_folder, revoke
-from stream.keys import LOCAL_FILE, KeyFolder, Role, load_folder
+from stream.keys import LOCAL_FILE, KeyFolder, Role, check_folder
 from stream.stopping import StopSignal
 
 
@@ -46,7 +46,7 @@ def keys(arguments: argparse.Namespace, stop: StopSignal) -> int:
     if make_folder(folder):
         print(f"made the keys of a server in {folder}", file=sys.stderr)
     if wanted is None:
-        _show(load_folder(folder))
+        _show(check_folder(folder))
     else:
         _let_in(folder, *wanted, out=arguments.out, public=arguments.public)
     return 0
@@ -66,7 +66,7 @@ def _let_in(folder: Path, role: Role, own: tuple[str, ...], *, out: Path | None,
     if out is not None:
         raise UsageError("--out: with --public no secret is made here")
     authorise(folder, role, own, public)
-    print(f"let in: {role} {', '.join(own)}. It also needs the server's key: {load_folder(folder).server.public}")
+    print(f"let in: {role} {', '.join(own)}. It also needs the server's key: {check_folder(folder).server.public}")
 
 
 def _show(found: KeyFolder) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import zmq
 
+from stream.durable import sync_folder
 from stream.errors import KeyFileError
 from stream.keys import (
     GIVEN_OUT,
@@ -19,10 +20,10 @@ from stream.keys import (
     SECRET_FORMAT,
     SERVER_FILE,
     Role,
+    check_folder,
     check_key,
     check_private,
     is_name,
-    load_folder,
     load_secret,
     read_access,
 )
@@ -64,7 +65,7 @@ def issue(path: Path, role: Role, names: Iterable[str], *, out: Path | None = No
     Raises:
         KeyFileError: a name is taken or not well formed, or a file is there already.
     """
-    server, own = load_folder(path).server, _checked_names(role, names)
+    server, own = check_folder(path).server, _checked_names(role, names)
     _refuse_taken(path, role, own)
     target = out or path / ISSUED / f"{own[0]}.key"
     public = _write_secret(target, role, own, server=server.public)
@@ -75,7 +76,7 @@ def issue(path: Path, role: Role, names: Iterable[str], *, out: Path | None = No
 def authorise(path: Path, role: Role, names: Iterable[str], public: str) -> None:
     """Lets a public key in that was made elsewhere. Arguments and errors as for :func:`issue`."""
     own = _checked_names(role, names)
-    load_folder(path)
+    check_folder(path)
     try:
         check_key(public)
     except ValueError:
@@ -99,7 +100,7 @@ def revoke(path: Path, name: str) -> list[Path]:
         raise KeyFileError(f"--revoke {name!r}: nobody in {path} has this name")
     for file in removed:
         file.unlink()
-        _sync_folder(file.parent)
+        sync_folder(file.parent)
     return removed + _remove_useless(path)
 
 
@@ -159,16 +160,8 @@ def _write_new(path: Path, data: Mapping[str, Any], mode: int) -> None:
             file.write(json.dumps(data, indent=2).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except FileExistsError:
         raise KeyFileError(f"{path}: is there already; keys are never overwritten. Choose another file") from None
     except OSError as error:
         raise KeyFileError(f"{path}: cannot be written: {error.strerror}") from None
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

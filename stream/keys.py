@@ -18,6 +18,7 @@ import json
 import os
 import re
 import stat
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import zmq
+from zmq.utils import z85
 
 from stream.errors import KeyFileError
 
@@ -108,26 +110,39 @@ def load_secret(path: Path) -> SecretKey:
         raise KeyFileError(f"{path}: not a complete key file. Make the key again") from None
     if not all(map(is_name, names)):
         raise KeyFileError(f"{path}: holds a name that is none. Make the key again")
-    if bool(names) != (role in GIVEN_OUT) or zmq.curve_public(key.secret.encode()).decode() != key.public:
+    if bool(names) != (role in GIVEN_OUT) or _public_half(path, key) != key.public:
         raise KeyFileError(f"{path}: its parts do not belong together. Make the key again")
     return key
 
 
+def _public_half(path: Path, key: SecretKey) -> str:
+    try:
+        return bytes(zmq.curve_public(key.secret.encode())).decode()
+    except zmq.ZMQError as error:
+        raise KeyFileError(f"{path}: cannot be used: {error.strerror}. Make the key again") from None
+
+
 def load_folder(path: Path) -> KeyFolder:
-    """Reads a server's folder, all of it.
+    """Reads a server's folder. A public key that cannot be read lets nobody in, and is named in ``access.problems``: it
+    must not keep everybody else out when a server starts again.
 
     Raises:
-        KeyFileError: the folder or one of its files is missing, open to others, or not well formed.
+        KeyFileError: the folder or one of its secrets is missing, open to others, or not well formed.
     """
     check_private(path, os.stat, "700")
     server, local = load_secret(path / SERVER_FILE), load_secret(path / LOCAL_FILE)
     for file, key, role in ((SERVER_FILE, server, Role.SERVER), (LOCAL_FILE, local, Role.LOCAL)):
         if key.role is not role or key.server != server.public:
             raise KeyFileError(f"{path / file}: is not the {role} key of this folder. Restore it, or make a new folder")
-    access = read_access(path, local.public)
-    if access.problems:
-        raise KeyFileError("; ".join(access.problems))
-    return KeyFolder(path, server, local, access)
+    return KeyFolder(path, server, local, read_access(path, local.public))
+
+
+def check_folder(path: Path) -> KeyFolder:
+    """As :func:`load_folder`, and raises KeyFileError for public keys that cannot be used too: while a person looks."""
+    folder = load_folder(path)
+    if folder.access.problems:
+        raise KeyFileError("; ".join(folder.access.problems))
+    return folder
 
 
 def load_local(path: Path) -> SecretKey:
@@ -147,16 +162,27 @@ def read_access(path: Path, local: str) -> Access:
 
 
 def access_stamp(path: Path) -> tuple[tuple[str, int, int, int], ...]:
-    """Changes whenever a public key is added, replaced or removed; cheap enough to ask for every second."""
+    """Changes whenever a public key is added, replaced or removed; cheap enough to ask for every second.
+
+    What cannot be looked at is a part of it, and hides no change of the others. Of a link both ends count.
+    """
     found = []
     for role in GIVEN_OUT:
+        folder = path / role.folder
         try:
-            with os.scandir(path / role.folder) as entries:
-                states = [(entry.path, entry.stat()) for entry in entries]
-        except OSError:
-            continue
-        found += [(name, state.st_mtime_ns, state.st_size, state.st_ino) for name, state in states]
+            with os.scandir(folder) as entries:
+                found += [_stamp(entry.path, entry.stat, follow) for entry in entries for follow in (False, True)]
+        except OSError as error:
+            found.append((str(folder), -(error.errno or 0), 0, 0))
     return tuple(sorted(found))
+
+
+def _stamp(name: str, state_of: Callable[..., os.stat_result], follow: bool) -> tuple[str, int, int, int]:
+    try:
+        state = state_of(follow_symlinks=follow)
+    except OSError as error:
+        return name, -(error.errno or 0), 0, 0
+    return name, state.st_mtime_ns, state.st_size, state.st_ino
 
 
 def _authorised(folder: Path, role: Role, problems: list[str]) -> dict[str, frozenset[str]]:
@@ -237,4 +263,8 @@ def check_key(value: object) -> str:
     """A key as 40 characters of Z85. Raises ValueError, which does not show it."""
     if not isinstance(value, str) or not _KEY.fullmatch(value):
         raise ValueError("not a key of 40 Z85 characters")
+    try:
+        z85.decode(value)
+    except struct.error:  # five characters of it are more than 32 bits
+        raise ValueError("not a key of 40 Z85 characters") from None
     return value

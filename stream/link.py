@@ -16,7 +16,7 @@ ZeroMQ DEALER (reader) to ROUTER (worker)::
 
 A frame waits in the reader's one-slot mailbox until there is credit; the sockets' own queues stay empty. A worker
 that does not know a reader (it was restarted) answers REFUSED with retry, and the reader says HELLO again.
-Both classes belong to one thread each.
+This is the worker's end, for one thread; ``link_client`` is the reader's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,7 +33,7 @@ import zmq
 
 from stream import wire
 from stream.curve import CurveServer, Peer
-from stream.endpoints import Endpoint, SecureSocket
+from stream.endpoints import Endpoint
 from stream.errors import WireError
 from stream.guard import Limits
 from stream.messages import CameraState, FramePacket, Mode, StateEvent
@@ -51,9 +51,7 @@ REPLAY_SILENCE = 600.0
 that connects anew in between has its frames scored again and again. Nothing else waits for it: a worker that has died
 is noticed at once, by its successor that does not know the reader."""
 
-_CONNECTING = 0.05  # s between attempts to say HELLO
-
-_HIGH_WATER = 8
+HIGH_WATER = 8
 """Messages in a socket's own queue: credit allows one frame, the rest is small talk."""
 
 _MOST_AT_ONCE = 256
@@ -107,6 +105,8 @@ class _Peer:
     mode: Mode
     heard_mono: float
     scored: int | None = None  # seq of the last frame that is scored and whose alerts are committed
+    granted: int = 0  # credits so far
+    beat: bool = False  # it has given a sign of life that is not answered yet
 
 
 class LinkServer:
@@ -128,13 +128,14 @@ class LinkServer:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cameras, self._monotonic = frozenset(cameras), monotonic
-        options = {zmq.MAXMSGSIZE: wire.MAX_PART_BYTES, zmq.RCVHWM: _HIGH_WATER, zmq.SNDHWM: _HIGH_WATER}
+        options = {zmq.MAXMSGSIZE: wire.MAX_PART_BYTES, zmq.RCVHWM: HIGH_WATER, zmq.SNDHWM: HIGH_WATER}
         self._socket = ServerSocket(endpoint, options=options, limits=LIMITS, secure=secure)
         self.address = self._socket.address
         self.worker = secrets.token_hex(8)
         self.malformed = 0  # messages that were dropped because they break the wire format or the protocol
         self.forbidden = 0  # messages that were dropped because the sender's key is not the camera's
         self._peers: dict[str, _Peer] = {}
+        self._received: dict[str, int] = {}  # by camera: seq of the last frame that has come
 
     def __enter__(self) -> Self:
         return self
@@ -166,12 +167,17 @@ class LinkServer:
                 event = self._spoiled(received.identity, received.parts, str(error))
             if event is not None:
                 events.append(event)
+        self._answer_beats()
         return events
 
     def grant(self, camera: str) -> None:
-        """Lets the camera send one more frame: its last one was taken for scoring."""
+        """Lets the camera send one more frame: its last one was taken for scoring.
+
+        A credit that finds no room, or is damaged on its way, is not lost: every beat says how many there were.
+        """
         if peer := self._peers.get(camera):
-            self._send(peer.identity, Kind.CREDIT, {"scored": peer.scored})
+            peer.granted += 1
+            self._send(peer.identity, Kind.CREDIT, {"scored": peer.scored, "granted": peer.granted})
 
     def mark_scored(self, camera: str, seq: int) -> None:
         """Remembers that frames up to ``seq`` are scored and their alerts committed; the next credit says so."""
@@ -216,16 +222,26 @@ class LinkServer:
         peer.heard_mono = self._monotonic()
         match envelope.kind:
             case Kind.FRAME:
-                return wire.decode_frame(envelope)
+                packet = wire.decode_frame(envelope)
+                self._received[camera] = packet.seq
+                return packet
             case Kind.STATE:
                 return Reported(_state_event(camera, envelope.meta))
             case Kind.END:
                 return Ended(camera, str(envelope.meta.get("error", "")), _drops(envelope.meta))
             case Kind.BEAT:
-                self._send(identity, Kind.BEAT, {"worker": self.worker})
+                peer.beat = True
                 return None
             case kind:
                 raise WireError(f"a reader does not send {kind.name}")
+
+    def _answer_beats(self) -> None:
+        # Once for all that have come: after a long scoring there are many, and the answers would fill the queue.
+        for peer in self._peers.values():
+            if peer.beat:
+                peer.beat = False
+                told = {"worker": self.worker, "scored": peer.scored, "granted": peer.granted}
+                self._send(peer.identity, Kind.BEAT, told)
 
     def _spoiled(self, identity: bytes, parts: list[bytes], reason: str) -> Spoiled | None:
         # The reader has used up its credit for it: without another one both ends would wait for each other for ever.
@@ -253,211 +269,13 @@ class LinkServer:
         if peer and peer.identity == identity:  # a repeated HELLO: another credit would be one too many
             return None
         self._peers[camera] = _Peer(identity, mode, now)
-        self._send(identity, Kind.WELCOME, {"worker": self.worker})
-        self._send(identity, Kind.CREDIT, {"scored": None})
+        self._send(identity, Kind.WELCOME, {"worker": self.worker, "received": self._received.get(camera)})
+        self.grant(camera)
         return Joined(camera, mode)
 
     def _send(self, identity: bytes, kind: Kind, meta: Mapping[str, Any]) -> None:
         with suppress(zmq.ZMQError):  # the peer is gone or does not read; it will say HELLO when it is back
             self._socket.send(identity, wire.encode(kind, meta))
-
-
-@dataclass(slots=True)
-class _Flow:
-    """What a reader knows of its standing with the worker."""
-
-    welcomed: bool = False
-    credit: bool = False
-    in_flight: bool = False  # a frame was sent and no credit has come since
-    done: bool = False
-    refused: str = ""  # last refusal's reason
-    final: bool = False  # the refusal will not change
-    heard_mono: float = 0.0
-    said_mono: float = -1e9
-    unscored: list[FramePacket] = field(default_factory=list)  # sent, not known to be scored (replay only)
-
-
-class LinkClient:
-    """A reader's end.
-
-    Args:
-        endpoint: the worker's.
-        camera: id.
-        mode: lossless mode sends again what a dying worker may not have scored.
-        secure: sets the CURVE keys of each new socket before it connects.
-        monotonic: clock.
-    """
-
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        *,
-        camera: str,
-        mode: Mode,
-        secure: SecureSocket | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._endpoint, self._camera, self._mode, self._monotonic = endpoint, camera, mode, monotonic
-        self._secure = secure
-        self._context = zmq.Context()
-        self._flow = _Flow(heard_mono=monotonic())
-        self._again: list[FramePacket] = []
-        self.welcomes = 0  # how often a worker has welcomed this reader: what it was told before, it must be told again
-        self.lost = 0  # frames that were on their way when the worker went (live mode; in replay they are sent again)
-        self._socket = self._connect()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Disconnects. May be called twice."""
-        self._socket.close(linger=500)
-        self._context.term()
-
-    @property
-    def connected(self) -> bool:
-        """The worker has welcomed this reader and was heard of lately."""
-        return self._flow.welcomed
-
-    @property
-    def refusal(self) -> str:
-        """Why the worker refuses this camera for good; empty where it does not."""
-        return self._flow.refused if self._flow.final else ""
-
-    @property
-    def done(self) -> bool:
-        """The worker has answered END with DONE."""
-        return self._flow.done
-
-    @property
-    def wants_frame(self) -> bool:
-        """There is credit for a new frame (what must be sent again goes first)."""
-        return self._flow.credit and not self._again
-
-    def poll(self, timeout: float, *, wake_fd: int | None = None) -> None:
-        """Handles what the worker sent, waiting up to ``timeout`` seconds or until ``wake_fd`` is readable.
-
-        Also says HELLO and BEAT when they are due.
-        """
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        if wake_fd is not None:
-            poller.register(wake_fd, zmq.POLLIN)
-        self._speak()
-        if not self._flow.welcomed:
-            timeout = min(timeout, _CONNECTING)  # the socket does not tell when a connection is made
-        poller.poll(max(0, int(timeout * 1000)))
-        while self._socket.poll(0):
-            try:
-                self._handle(wire.decode(self._socket.recv_multipart()))
-            except WireError:
-                continue  # damaged on its way: the worker repeats what matters
-        if self._flow.credit and self._again:
-            self._transmit(self._again.pop(0))
-        patience = REPLAY_SILENCE if self._mode is Mode.REPLAY else SILENCE
-        if self._monotonic() - self._flow.heard_mono > patience:
-            self._reconnect()
-
-    def send_frame(self, packet: FramePacket) -> None:
-        """Sends a frame, using up the credit."""
-        if self._mode is Mode.REPLAY:
-            self._flow.unscored.append(packet)
-        self._transmit(packet)
-
-    def send_state(self, event: StateEvent) -> bool:
-        """Reports the camera's state. False: there was no room for it; report it again."""
-        meta = {"camera": self._camera, "state": str(event.state), "reason": event.reason, "at_time": event.at_time}
-        return self._say(Kind.STATE, meta)
-
-    def send_end(self, *, error: str, drops: Mapping[str, int]) -> bool:
-        """Says that no more frames will come; :attr:`done` turns true once everything is committed. False: there was no
-        room for it; say it again."""
-        return self._say(Kind.END, {"camera": self._camera, "error": error, "drops": dict(drops)})
-
-    @property
-    def idle(self) -> bool:
-        """Nothing waits to be sent again."""
-        return not self._again
-
-    def _transmit(self, packet: FramePacket) -> None:
-        try:
-            self._socket.send_multipart(wire.encode_frame(packet), zmq.DONTWAIT, copy=False)
-        except zmq.Again:
-            # There is credit and yet no room: the beats of a long scoring still fill the queue, or the worker is gone.
-            # Were the credit used up, both ends would wait for each other for ever.
-            self._again.insert(0, packet)
-            return
-        self._flow.credit, self._flow.in_flight = False, True
-
-    def _speak(self) -> None:
-        now = self._monotonic()
-        if now - self._flow.said_mono < BEAT_INTERVAL:
-            return
-        if self._flow.welcomed:
-            self._flow.said_mono = now
-            self._say(Kind.BEAT, {"camera": self._camera})
-        elif not self._flow.final and self._say(Kind.HELLO, {"camera": self._camera, "mode": str(self._mode)}):
-            self._flow.said_mono = now
-
-    def _handle(self, envelope: Envelope) -> None:
-        flow = self._flow
-        flow.heard_mono = self._monotonic()
-        match envelope.kind:
-            case Kind.WELCOME:
-                flow.welcomed, flow.refused, self._again = True, "", list(flow.unscored)
-                self.welcomes += 1
-            case Kind.CREDIT:
-                flow.credit, flow.in_flight = True, False
-                self._forget_scored(envelope.meta.get("scored"))
-            case Kind.DONE:
-                flow.done = True
-            case Kind.REFUSED:
-                self._count_loss()
-                flow.welcomed = flow.credit = False
-                flow.refused = str(envelope.meta.get("reason", ""))
-                flow.final = not envelope.meta.get("retry", True)
-                flow.said_mono = flow.heard_mono - BEAT_INTERVAL / 2  # ask again soon, but not at once
-
-    def _forget_scored(self, scored: int | None) -> None:
-        if scored is not None:
-            self._flow.unscored = [packet for packet in self._flow.unscored if packet.seq > scored]
-
-    def _count_loss(self) -> None:
-        if self._mode is Mode.LIVE:
-            self.lost += self._flow.in_flight + len(self._again)
-            self._again = []
-        self._flow.in_flight = False
-
-    def _reconnect(self) -> None:
-        self._count_loss()
-        # A new socket: what queues in the old one would be stale by the time somebody reads it.
-        self._socket.close(linger=0)
-        self._flow = _Flow(heard_mono=self._monotonic(), unscored=self._flow.unscored)
-        self._socket = self._connect()
-
-    def _connect(self) -> zmq.Socket[bytes]:
-        socket = self._context.socket(zmq.DEALER)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.IMMEDIATE, 1)  # without a worker nothing queues, so nothing is stale when one comes
-        socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_PART_BYTES)
-        socket.setsockopt(zmq.SNDHWM, _HIGH_WATER)
-        socket.setsockopt(zmq.RCVHWM, _HIGH_WATER)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-        if self._secure is not None:
-            self._secure(self._context, socket)
-        socket.connect(self._endpoint.url)
-        return socket
-
-    def _say(self, kind: Kind, meta: Mapping[str, Any]) -> bool:
-        """False: there is no connection, or no room. HELLO and BEAT are repeated, STATE and END by who says them."""
-        try:
-            self._socket.send_multipart(wire.encode(kind, meta), zmq.DONTWAIT)
-        except zmq.Again:
-            return False
-        return True
 
 
 def _state_event(camera: str, meta: Mapping[str, Any]) -> StateEvent:

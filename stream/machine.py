@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from stream.child import ChildSpec, Stage
@@ -119,7 +120,21 @@ def run(
     supervisor = supervisor_of(config, path, on_tick=on_tick, text=text, reloading=reloading, notifier=notifier)
     if isinstance(stopping, StopSignal):
         stopping.at_second(supervisor.kill_all)
-    return supervisor.run(stopping)
+    outcome = supervisor.run(stopping)
+    if stopping():  # what a sink has not taken comes with the next run
+        return outcome
+    running = supervisor.report()
+    sinks = [section.name for section in config.sinks if sink_name(section.name) in running]
+    return replace(outcome, failed=(*outcome.failed, *_undelivered(config, sinks)))
+
+
+def _undelivered(config: Config, sinks: Iterable[str]) -> Iterator[str]:
+    """After the last source has ended: which sinks miss how much. Nobody brings it to them any more."""
+    with OutboxReader(config.outbox, config.evidence) as outbox:
+        last, taken = outbox.last_seq(), outbox.acknowledged()
+    for name in sinks:
+        if missing := last - taken.get(name, 0):
+            yield f"{sink_name(name)} has not taken the last {missing} of {last} alert messages"
 
 
 def supervisor_of(

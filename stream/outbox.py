@@ -265,10 +265,10 @@ class Outbox(OutboxReader):
         assert number is not None
         return number
 
-    def end_open_alerts(self) -> list[Alert]:
-        """Ends what a writer that was killed left open, and returns the closing messages.
+    def closing_messages(self) -> list[tuple[Alert, Evidence]]:
+        """The messages that end what a writer that was killed left open, to be committed before anything else.
 
-        Each repeats the alert's last message: what came after that is not known. Call it before the first commit.
+        Each repeats the alert's last message: what came after that is not known.
         """
         with self._guard("read"):
             rows = self._db.execute(
@@ -278,8 +278,7 @@ class Outbox(OutboxReader):
             ).fetchall()
         last = [self._alert(*row) for row in rows]
         return [
-            self.commit(replace(alert, phase=Phase.END, ended_at=alert.frame_time), self.deliverable(alert)[1])
-            for alert in last
+            (replace(alert, phase=Phase.END, ended_at=alert.frame_time), self.deliverable(alert)[1]) for alert in last
         ]
 
     def remove_through(self, seq: int) -> int:

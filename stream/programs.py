@@ -22,13 +22,14 @@ from stream.lookout import Watching
 from stream.messages import Mode
 from stream.outbox import Outbox
 from stream.reader import Reader, ReaderSettings, patience_with
-from stream.retention import Limits, Retention
+from stream.retention import SETTLED, Limits, Retention
 from stream.sinks.base import Sink
 from stream.sinks.console import ConsoleSink
 from stream.sinks.jsonl import JsonLinesSink
 from stream.sinks.runner import run_sink
 from stream.sources import is_live, is_looped, open_source
 from stream.sources.base import Source
+from stream.sources.port_probe import port_probe
 from stream.sources.window import windowed
 from stream.station import read_processes
 from stream.subscriber import AlertSubscriber
@@ -96,6 +97,7 @@ def read(config: Config, camera_id: str, *, stopping: Stopping) -> None:
         open_source=lambda: open_camera(camera),
         stopping=stopping,
         secure=security.link_client(config, camera.id),
+        port_open=port_probe(camera.source) if is_endless(camera) else None,
     )
     reader.run()
     if reader.error:
@@ -139,7 +141,7 @@ def score(config: Config, *, stopping: Stopping, reload: Callable[[], Config | N
     if ready_after is not None:
         log.info("ready to score %.1f s after the process began", ready_after)
     engine.verify_in_background()
-    config.state.mkdir(parents=True, exist_ok=True)
+    config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     endpoint = parse_endpoint(config.link_endpoint)
     made = ClipSettings(**config.clips.model_dump(), confirm=config.alerts.min_duration)
     with (
@@ -186,8 +188,9 @@ def _worker_settings(config: Config, ready_after: float | None) -> WorkerSetting
 
 def feed(config: Config, *, stopping: Stopping) -> None:
     """The alert feed, until it is stopped."""
+    config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with Outbox(config.outbox, config.evidence) as outbox:
-        retention = Retention(outbox, limits_of(config), scores=config.scores)
+        retention = Retention(outbox, limits_of(config), scores=config.scores, settled_after=SETTLED)
         _serve(config, outbox, retention, stopping)
 
 

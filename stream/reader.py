@@ -15,7 +15,7 @@ from spade_core.preprocess import Preprocess, scoring_image
 from stream.capture import Capture
 from stream.endpoints import Endpoint, SecureSocket
 from stream.errors import LinkLost, SourceStalled
-from stream.link import LinkClient
+from stream.link_client import LinkClient
 from stream.lookout import Watching
 from stream.mailbox import Captured, Mailbox
 from stream.messages import CameraState, FramePacket, Mode, StateEvent

@@ -68,6 +68,7 @@ class Retention:
         scores: folder of the score files.
         clock: monotonic seconds.
         wall: Unix seconds.
+        settled_after: seconds before anything is removed for its age: a machine's clock may be wrong when it starts.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Retention:
         scores: Path,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        settled_after: float = 0.0,
     ) -> None:
         self._outbox, self._limits, self._scores = outbox, limits, scores
         self._clock, self._wall = clock, wall
@@ -85,7 +87,7 @@ class Retention:
         self._held_by: dict[str, int] = {}
         self._problem = ""
         self._due = self._sweep_due = clock()
-        self._offset, self._settled = wall() - clock(), clock()
+        self._offset, self._settled = wall() - clock(), clock() + settled_after
         self._sweep: Iterator[bool] = iter(())
         self._unfinished: list[Callable[[float], bool]] = []  # what has more to do; alone until it is through
 

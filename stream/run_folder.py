@@ -6,6 +6,7 @@ all processes read the text that the run was started with, or that was last take
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from pathlib import Path
@@ -16,12 +17,14 @@ from stream.lockfile import Taken, take
 
 _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
+_log = logging.getLogger(__name__)
+
 
 class RunFolder:
     """Makes this process the one that runs on a state folder, until :meth:`close` or its end.
 
     Args:
-        state: the state folder; made where it is missing.
+        state: the state folder; made where it is missing, for this user alone.
 
     Raises:
         StateBusy: another process runs on it; its process id is named.
@@ -31,7 +34,8 @@ class RunFolder:
     def __init__(self, state: Path) -> None:
         self.path = state / "run"
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_private(state)
+            self.path.mkdir(mode=0o700, exist_ok=True)
             self.path.chmod(stat.S_IMODE(self.path.stat().st_mode) & ~_OPEN_TO_OTHERS)
             self._lock: int | None = _lock(self.path / "owner.lock", state)
         except OSError as error:
@@ -61,6 +65,17 @@ class RunFolder:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _make_private(state: Path) -> None:
+    """Makes the state folder for this user alone: it holds pictures of people. One that is there stays as it is, since
+    somebody may have opened it on purpose; the log says so."""
+    if not state.is_dir():
+        state.parent.mkdir(parents=True, exist_ok=True)
+        state.mkdir(mode=0o700, exist_ok=True)
+    mode = stat.S_IMODE(state.stat().st_mode)
+    if mode & _OPEN_TO_OTHERS:
+        _log.warning("state %s: other users can read alerts and pictures (mode %04o). Run chmod 700 on it", state, mode)
 
 
 def _lock(path: Path, state: Path) -> int:

@@ -11,7 +11,7 @@ from stream.config import Config
 from stream.curve import CurveClient, CurveServer
 from stream.endpoints import parse_endpoint
 from stream.errors import ConfigError, KeyFileError
-from stream.keys import Role, SecretKey, load_folder, load_local, load_secret
+from stream.keys import Role, SecretKey, check_folder, load_folder, load_local, load_secret
 
 
 def link_server(config: Config) -> CurveServer | None:
@@ -50,7 +50,7 @@ def check(config: Config) -> str:
         KeyFileError: one of them cannot be used.
     """
     if config.security.keys is not None:
-        access = load_folder(config.security.keys).access
+        access = check_folder(config.security.keys).access
         cameras = sorted(name for names in access.readers.values() for name in names)
         subscribers = sorted(name for names in access.subscribers.values() for name in names)
         return f"cameras on other machines: {_list(cameras)}; subscribers on other machines: {_list(subscribers)}"

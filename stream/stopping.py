@@ -66,7 +66,8 @@ class ReloadSignal:
     Args:
         pulse: to the supervisor, where it listens.
         on_lost_terminal: called instead where the terminal is gone that the program was started from: the system then
-            sends the same signal, and nobody could press Ctrl-C any more.
+            sends the same signal, and nobody could press Ctrl-C any more. Not where the signal was ignored before, as
+            ``nohup`` does it: then the program is to go on without its terminal.
         has_terminal: for tests.
     """
 
@@ -80,11 +81,12 @@ class ReloadSignal:
         self._pulse, self._on_lost_terminal = pulse, on_lost_terminal
         self._has_terminal = has_terminal or _has_terminal
         self._had_terminal = self._has_terminal()
+        self._outlives_terminal = False
         self._asked = False
 
     def install(self) -> None:
         """Takes over SIGHUP of this process."""
-        signal.signal(signal.SIGHUP, self._on_signal)
+        self._outlives_terminal = signal.signal(signal.SIGHUP, self._on_signal) is signal.SIG_IGN
 
     def done(self) -> None:
         """Says to the supervisor that the new configuration is in force."""
@@ -96,10 +98,12 @@ class ReloadSignal:
         return asked
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._had_terminal and not self._has_terminal():
-            self._on_lost_terminal()
-        else:
+        if not self._had_terminal or self._has_terminal():
             self._asked = True
+        elif self._outlives_terminal:
+            self._had_terminal = False  # what comes later was sent by somebody
+        else:
+            self._on_lost_terminal()
 
 
 def _has_terminal() -> bool:

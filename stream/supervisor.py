@@ -134,8 +134,12 @@ class Supervisor:
 
     @property
     def ready(self) -> bool:
-        """All processes are at work. Of readers it is enough that they were started: a camera may be away for days."""
-        return all(child.started or child.spec.stage is Stage.READERS for child in self._children)
+        """All processes are at work. Readers need not be, nor sinks that have died: a camera, or whoever gets the
+        alerts, may be away for days."""
+        away = [
+            c for c in self._children if c.spec.stage is Stage.READERS or (c.spec.stage is Stage.SINKS and c.restarts)
+        ]
+        return all(child.started or child in away for child in self._children)
 
     @property
     def process_ids(self) -> dict[str, int]:

@@ -103,6 +103,11 @@ class ViewWatch:
         self._checked = time
         return self.fault
 
+    def forget(self) -> ViewFault | None:
+        """The view cannot be judged any more: no fault is in force, and nothing that was seen counts."""
+        self.fault, self._failed, self._good = None, 0, 0
+        return None
+
     def _pass(self) -> None:
         self._good += 1
         self._failed = 0

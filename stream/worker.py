@@ -77,7 +77,8 @@ class Worker:
         self._commits = CommitQueue(outbox, clock=lambda: clock().mono)
         self._cameras = {camera: self._new_camera(camera) for camera in settings.cameras}
         self._waiting: dict[str, FramePacket] = {}  # at most one frame per camera, the longest waiting first
-        self._running: dict[str, tuple[FramePacket, Pending]] = {}  # by camera; being scored, taken first comes first
+        # By camera: what is being scored, and for the how manyth of its readers; taken first comes first.
+        self._running: dict[str, tuple[FramePacket, Pending, int]] = {}
         self._ended: dict[str, Ended] = {}
         self._to_grant: list[str] = []  # cameras whose frame is done
         self._opener = ThreadPoolExecutor(1, "open-galleries")  # beside the scoring
@@ -85,9 +86,9 @@ class Worker:
 
     def run(self) -> None:
         """Works until told to stop; then scores what is here, ends open alerts and commits them."""
-        for alert in self._outbox.end_open_alerts():
+        for alert, evidence in self._outbox.closing_messages():
             log.warning("the worker before this one was killed while an alert was open")
-            _log_alert(alert)
+            _log_alerts(filter(None, [self._commits.commit(alert, evidence)]))
         state, reason = "FAILED", "it broke off; its message is in the log"
         try:
             while not self._stopping():
@@ -107,7 +108,7 @@ class Worker:
     # -- one round ----------------------------------------------------------------------------------------------------
 
     def _round(self, wait: float) -> None:
-        for event in self._link.poll(0.0 if self._waiting or self._running else wait):
+        for event in self._link.poll(0.0 if self._has_work() else wait):
             self._handle(event)
         for camera in self._link.silent():
             _log_alerts(self._cameras[camera].lose())
@@ -121,6 +122,9 @@ class Worker:
             self._status_due = mono + STATUS_INTERVAL
             self._write_status("RUNNING", "")
 
+    def _has_work(self) -> bool:
+        return bool(self._running) or not all(map(self._held_back, self._waiting))
+
     def _handle(self, event: LinkEvent) -> None:
         match event:
             case FramePacket():
@@ -128,7 +132,7 @@ class Worker:
                     self._cameras[event.camera].count_drop("worker.replaced")
                 self._waiting[event.camera] = event
             case Joined():
-                self._cameras[event.camera].join(event.mode)
+                self._join(event)
             case Reported():
                 _log_alerts(self._cameras[event.event.camera].hear(event.event))
             case Spoiled():
@@ -136,6 +140,14 @@ class Worker:
                 self._cameras[event.camera].count_drop("link.damaged")
             case Ended():
                 self._ended[event.camera] = event
+
+    def _join(self, joined: Joined) -> None:
+        """A reader begins anew: nothing that an earlier one has said is its word."""
+        camera = self._cameras[joined.camera]
+        self._ended.pop(joined.camera, None)
+        if self._waiting.pop(joined.camera, None) is not None and joined.mode is Mode.LIVE:
+            camera.count_drop("worker.replaced")  # of a recording it comes again
+        camera.join(joined.mode)
 
     def _begin(self) -> None:
         """Takes frames that wait into scoring, one of each camera at a time."""
@@ -163,12 +175,12 @@ class Worker:
         usable = []
         for packet in batch:
             if problem := self._unusable(packet):
-                self._record(packet, NotScored(problem))
+                self._record(packet, NotScored(problem), self._cameras[packet.camera].joins)
             else:
                 usable.append(packet)
         begun = self._engine.begin([self._to_score(packet) for packet in usable]) if usable else []
         for packet, pending in zip(usable, begun, strict=True):
-            self._running[packet.camera] = packet, pending
+            self._running[packet.camera] = packet, pending, self._cameras[packet.camera].joins
 
     def _unusable(self, packet: FramePacket) -> str:
         """Why a frame must not be scored; empty = it may be."""
@@ -188,10 +200,10 @@ class Worker:
     def _collect(self, count: int) -> None:
         """Waits for the ``count`` frames that were taken first."""
         for camera in list(self._running)[:count]:
-            packet, pending = self._running[camera]
+            packet, pending, joins = self._running[camera]
             result = pending()
             del self._running[camera]
-            self._record(packet, result)
+            self._record(packet, result, joins)
         self._grant()
 
     def _grant(self) -> None:
@@ -201,13 +213,16 @@ class Worker:
             self._link.grant(camera)
         self._to_grant.clear()
 
-    def _record(self, packet: FramePacket, result: Scored | NotScored) -> None:
+    def _record(self, packet: FramePacket, result: Scored | NotScored, joins: int) -> None:
         camera = self._cameras[packet.camera]
         row, committed = camera.record(packet, result, age_known=self._settings.shared_clock)
         _log_alerts(committed)
         if isinstance(result, Scored):
             self._maps.keep(packet.camera, packet.seq, result.score.pixel_scores)
         self._scores.add(packet.camera, row)
+        if joins != camera.joins:  # of a reader that is gone: the next one must not take it for its own
+            return
+        camera.unconfirmed = packet.seq
         self._confirm_frame(packet.camera)
         if not self._works_ahead(packet.camera):
             self._to_grant.append(packet.camera)
@@ -270,12 +285,13 @@ class Worker:
         opened beside the scoring: they take from a tenth of a second to some seconds.
         """
         before, self._settings = self._settings, fresh
-        for name in list(self._cameras):
-            if before.of(name) != fresh.of(name):
-                self._drop(name)
+        changed = [name for name in self._cameras if before.of(name) != fresh.of(name)]
+        dropped = {name: self._drop(name) for name in changed}
         self._link.admit(fresh.cameras)
         for name in fresh.cameras.keys() - self._cameras.keys():
-            self._cameras[name] = self._new_camera(name)
+            self._cameras[name] = camera = self._new_camera(name)
+            if name in dropped:
+                camera.follow(dropped[name])
         self._opener.submit(self._open_galleries, dict(fresh.galleries))
         log.info("new configuration: %d camera(s)", len(fresh.cameras))
 
@@ -285,8 +301,8 @@ class Worker:
         except Exception:  # a bug there must show; the scenes that are open go on
             log.exception("galleries could not be opened")
 
-    def _drop(self, name: str) -> None:
-        """Lets go of a camera: what is being scored of it is scored, its open alert ends."""
+    def _drop(self, name: str) -> WatchedCamera:
+        """Lets go of a camera, and returns it: what is being scored of it is scored, its open alert ends."""
         if name in self._running:
             self._collect(list(self._running).index(name) + 1)
         if self._waiting.pop(name, None) is not None:
@@ -296,6 +312,7 @@ class Worker:
         self._ended.pop(name, None)
         self._link.dismiss(name)
         self._engine.forget(name)
+        return camera
 
     # -- how it stands ------------------------------------------------------------------------------------------------
 
@@ -328,7 +345,7 @@ class Worker:
             "lost_messages": dict(self._commits.lost),
             "lost_score_rows": self._scores.rows_lost,
             "clips": dict(self._clip_counts()),
-            "scene_failures": {scene: str(error) for scene, error in self._engine.failures.items()},
+            "scene_failures": {scene: str(error) for scene, error in dict(self._engine.failures).items()},
         }
         cameras = {name: camera.health.to_json() for name, camera in self._cameras.items()}
         write_status(self._settings.status, {"written": self._clock().unix, "worker": worker, "cameras": cameras})

@@ -57,6 +57,7 @@ LAYERS = {
     "stream.sources": 2,
     "stream.server_socket": 2,
     "stream.link": 2,
+    "stream.link_client": 3,
     "stream.evidence": 2,
     "stream.outbox_schema": 2,
     "stream.outbox": 2,

@@ -186,6 +186,11 @@ def _load(path: Path) -> ModuleType:
     return module
 
 
+def test_the_fault_matrix_is_what_the_tests_try() -> None:
+    made = _load(DOCS / "make_faults.py").page()
+    assert (DOCS / "faults.md").read_text(encoding="utf-8") == made, "stale: run 'make docs'"
+
+
 def test_the_configuration_page_is_what_the_models_say() -> None:
     made = _load(DOCS / "make_configuration.py").page()
     assert (DOCS / "configuration.md").read_text(encoding="utf-8") == made, "stale: run 'make docs'"

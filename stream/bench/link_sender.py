@@ -12,7 +12,7 @@ import zmq
 
 from stream import wire
 from stream.endpoints import parse_endpoint
-from stream.link import LinkClient
+from stream.link_client import LinkClient
 from stream.messages import FramePacket, Mode
 from stream.wire import Buffer, Kind
 

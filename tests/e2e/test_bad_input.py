@@ -15,6 +15,7 @@ from .helpers import (
     assert_clean_failure,
     camera_status,
     free_port,
+    logged_rows,
     score_rows,
     spade,
     started,
@@ -257,3 +258,21 @@ def test_a_feed_that_is_not_there_gives_no_status(tmp_path: Path) -> None:
 def test_alerts_that_nobody_serves_are_not_waited_for_without_follow(tmp_path: Path) -> None:
     done = spade("alerts", "--connect", f"ipc://{tmp_path}/feed", "--no-follow")
     assert_clean_failure(done, FAILED, "no feed answers")
+
+
+@pytest.mark.fault("a sink that never works", "the cameras go on; a run over recordings ends as failed, and says so")
+def test_a_sink_that_cannot_write_does_not_end_the_run_and_what_it_misses_is_told(
+    tmp_path: Path, gallery: Path, painted_film: Path
+) -> None:
+    (tmp_path / "alerts").write_text("not a folder")
+    config = write_config(
+        tmp_path,
+        [{"id": "yard", "source": str(painted_film), "fps": 5}],
+        scenes={"yard": {"gallery": str(gallery)}},
+        sinks=[{"type": "jsonl", "folder": "alerts"}],
+    )
+    done = spade("run", config)
+
+    assert done.code == 1, done.report
+    assert "sink jsonl has not taken the last" in done.err, done.report
+    assert len(logged_rows(tmp_path / "state" / "scores" / "yard")) == 50, "all of the recording was scored"

@@ -12,7 +12,7 @@ import pytest
 
 from .helpers import Finished, spade, started
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 LITTLE = ("--cameras", "2", "--picture", "128x72", "--size", "128", "--gallery-frames", "110", "--event-every", "15")
 """110 gallery frames are the fewest that leave enough held-out ones beside them."""

@@ -19,7 +19,7 @@ Open = Callable[..., Any]
 LOST = (CameraState.OFFLINE, CameraState.STALLED)
 
 
-@pytest.mark.fault("camera dies", "OFFLINE or STALLED with the next attempt named; back within 5 s of its return")
+@pytest.mark.fault("camera dies", "OFFLINE or STALLED with the next attempt named; back by itself when it returns")
 def test_a_camera_that_dies_is_reported_and_comes_back_by_itself(desk: Open) -> None:
     with camera() as gate, desk(gate.url()) as here:
         here.more_frames(3)

@@ -339,6 +339,18 @@ def test_a_view_that_is_no_picture_costs_the_snapshot_and_not_the_alert() -> Non
     assert desk.mask(1).max() == 255
 
 
+def test_an_alert_whose_pictures_find_no_memory_goes_out_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise cv2.error("insufficient memory")
+
+    monkeypatch.setattr("stream.alerting.mask_regions", fail)
+    desk = Desk()
+    desk.see(20, 20, 1, 1, 1, 1)
+
+    assert [alert.phase for alert, _ in desk.committed] == [START, END]
+    assert desk.committed[0][1].mask_png == b""
+
+
 def test_an_alert_ends_when_the_source_does_though_its_strongest_frame_cannot_be_shown() -> None:
     desk = Desk()
     desk.see(20, 20)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from small_disk import SmallDisk
 
-from stream.commits import FIRST_RETRY, LAST_RETRY, CommitQueue
+from stream.commits import FIRST_RETRY, LAST_RETRY, RETRY_FOR, CommitQueue
 from stream.errors import AlertRefused, OutboxError
 from stream.messages import Alert, CameraState, Evidence, Phase, StateEvent
 from stream.outbox import Outbox
@@ -158,6 +158,55 @@ def test_what_is_committed_before_the_disk_is_full_again_is_returned(
     clock.now += LAST_RETRY
     assert [alert.alert_id for alert in queue.retry(clock.now)] == ["a1"]
     assert (queue.pending, queue.problem != "") == (1, True)
+
+
+def slow(store: Store, clock: Clock, seconds: float) -> None:
+    """Each commit and each record of the store takes so long."""
+    commit, record = store.commit, store.record_event
+
+    def slow_commit(alert: Alert, evidence: Evidence) -> Alert:
+        clock.now += seconds
+        return commit(alert, evidence)
+
+    def slow_record(event: StateEvent) -> int:
+        clock.now += seconds
+        return record(event)
+
+    store.commit, store.record_event = slow_commit, slow_record  # type: ignore[method-assign]
+
+
+def test_catching_up_takes_a_second_in_one_call_and_goes_on_with_the_next(
+    queue: CommitQueue, store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.full = True
+    for n in range(1, 6):
+        queue.commit(an_alert(n), PICTURES)
+    for camera in ("gate", "yard"):
+        queue.record_event(an_event(1, camera))
+    store.full = False
+    slow(store, clock, 0.4 * RETRY_FOR)
+    clock.now += LAST_RETRY
+
+    assert [alert.alert_id for alert in queue.retry(clock.now)] == ["a1", "a2", "a3"]
+    assert (queue.pending, queue.problem) == (2, "the disk is full. Free some disk space")
+    assert queue.commit(an_alert(6), PICTURES) is None  # stays behind those that wait
+    assert [alert.alert_id for alert in queue.retry(clock.now)] == ["a4", "a5", "a6"]
+    assert (queue.pending, store.events) == (0, [])
+    assert queue.problem != ""
+    assert queue.retry(clock.now) == []
+    assert (store.events, queue.problem) == ([an_event(1), an_event(1, "yard")], "")
+    assert "6 alert messages had waited" in caplog.text
+
+
+def test_the_last_try_at_the_end_goes_on_until_all_is_taken(queue: CommitQueue, store: Store, clock: Clock) -> None:
+    store.full = True
+    for n in range(1, 6):
+        queue.commit(an_alert(n), PICTURES)
+    store.full = False
+    slow(store, clock, RETRY_FOR)
+
+    assert len(queue.close()) == 5
+    assert queue.lost == {}
 
 
 # -- too much waits ---------------------------------------------------------------------------------------------------

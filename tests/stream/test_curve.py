@@ -24,7 +24,8 @@ from stream.feed import FeedServer
 from stream.guard import Limits
 from stream.key_making import authorise, issue, make_folder, revoke
 from stream.keys import Role, SecretKey, load_folder, load_secret
-from stream.link import Joined, LinkClient, LinkServer
+from stream.link import Joined, LinkServer
+from stream.link_client import LinkClient
 from stream.messages import FramePacket, Mode
 from stream.outbox import Outbox, OutboxReader
 from stream.server_socket import ServerSocket
@@ -273,6 +274,17 @@ def test_a_key_file_that_is_damaged_meanwhile_lets_nobody_in_and_keeps_the_other
     assert "gate.pub" in caplog.text
     clock.now += RELOAD_S
     assert keys.refresh() is False  # said once
+
+
+def test_a_key_file_that_was_damaged_at_the_start_is_named_by_the_first_look(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    (site.folder / "readers" / "gate.pub").write_text("damaged")
+    keys = CurveServer(load_folder(site.folder), Role.READER, clock=Clock())
+    keys.refresh()
+
+    assert not keys.lets_in(site.gate.public)
+    assert caplog.text.count("gate.pub") == 1
 
 
 def test_a_folder_of_keys_that_is_gone_lets_only_the_own_machine_in(site: Site) -> None:

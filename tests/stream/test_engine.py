@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -442,6 +443,26 @@ def test_a_scene_that_failed_is_tried_again(galleries: dict[str, Path], method: 
     engine.change_scenes(galleries)
     assert engine.failures == {}
     assert kinds(engine.score([to_score("yard")])) == ["Scored"]
+
+
+def test_a_scene_that_is_opened_later_is_read_in_full_too(galleries: dict[str, Path], method: str):
+    engine = an_engine({"yard": galleries["yard"]}, method)
+    flip_a_byte(galleries["gate"], "thumbnails.bin", at=200)
+    engine.change_scenes(galleries)
+    assert set(engine.failures) == {"gate"}
+
+
+def test_a_picture_that_opencv_fails_on_says_nothing_about_the_place(
+    galleries: dict[str, Path], method: str, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(image: Any) -> Any:
+        raise cv2.error("insufficient memory")
+
+    engine = an_engine(galleries, method)
+    engine.scenes["yard"] = replace(engine.scenes["yard"], placement=SimpleNamespace(compare=fail))  # type: ignore[arg-type]
+    placement = engine.place("yard", a_picture(40))
+    assert placement is not None
+    assert placement.in_place is None
 
 
 def test_a_gallery_that_has_gone_bad_is_a_failure_of_its_scene(galleries: dict[str, Path], method: str):

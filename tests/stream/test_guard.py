@@ -8,9 +8,11 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ from stream import guard as guard_module
 from stream import tcp
 from stream.endpoints import parse_endpoint
 from stream.guard import FIRST_BYTES, FIRST_WORD_S, Limits
-from stream.link import LinkClient, LinkServer
+from stream.link import LinkServer
+from stream.link_client import LinkClient
 from stream.messages import FramePacket, Mode
 from stream.server_socket import ServerSocket
 from stream.wire import encode_frame
@@ -182,6 +185,77 @@ def _drain(peer: socket.socket) -> None:
             pass
     except TimeoutError:
         peer.settimeout(10)
+
+
+class Late:
+    """Keeps a guard's thread from hearing of connections until it may."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._may, self.looks = threading.Event(), 0
+        note, look = guard_module.Guard._note, guard_module.Guard._look
+
+        def late_note(guard: guard_module.Guard, event: int, value: int) -> None:
+            self._may.wait()
+            note(guard, event, value)
+
+        def counted_look(guard: guard_module.Guard, now: float) -> float:
+            self.looks += 1
+            return look(guard, now)
+
+        monkeypatch.setattr(guard_module.Guard, "_note", late_note)
+        monkeypatch.setattr(guard_module.Guard, "_look", counted_look)
+
+    def hear(self) -> None:
+        self._may.set()
+
+    def look_again(self, server: ServerSocket) -> None:
+        goal = self.looks + 3
+        wait_until(lambda: self.looks >= goal, step=lambda: server.poll(10))
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> Iterator[Late]:
+    made = Late(monkeypatch)
+    yield made
+    made.hear()
+
+
+@measuring
+def test_who_spoke_before_the_guard_heard_of_the_connection_has_spoken(late: Late, small: ServerSocket) -> None:
+    with speaking(small) as peer:
+        late.hear()
+        wait_until(lambda: small.counts()["connections"])
+        push(peer, 2)  # more than one may hold that has not said a word
+        late.look_again(small)
+
+        assert "held" not in small.counts()
+        assert not is_cut(peer)
+
+
+@measuring
+def test_what_an_earlier_connection_said_does_not_speak_for_the_next_one(late: Late, small: ServerSocket) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    speaking(small).close()
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before, step=lambda: small.poll(10))
+    with hostile.connect(small.address) as peer:  # under the same descriptor, which is free again
+        hostile.shake_hands(peer)
+        late.hear()
+        push(peer, 2)
+        wait_until(lambda: small.counts().get("held"), step=lambda: small.poll(10))
+
+
+def test_what_was_said_before_a_connection_is_told_of_is_kept_for_a_while_and_bounded(small: ServerSocket) -> None:
+    guard = small._guard
+    assert guard is not None
+    with ExitStack() as stack:
+        files = [stack.enter_context(Path("/dev/null").open()) for _ in range(5)]
+        with guard._lock:
+            for file in files:
+                guard._keep_early(file.fileno(), "", 10)
+            kept = set(guard._early)
+            guard._early = {number: replace(early, at=early.at - 60) for number, early in guard._early.items()}
+    assert len(kept) == 3  # as many as there may be connections
+    wait_until(lambda: not guard._early)
 
 
 @measuring

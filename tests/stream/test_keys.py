@@ -15,7 +15,7 @@ from stream import key_making
 from stream.cli import main
 from stream.errors import KeyFileError
 from stream.key_making import authorise, issue, make_folder, revoke
-from stream.keys import Role, access_stamp, load_folder, load_local, load_secret
+from stream.keys import Role, access_stamp, check_folder, load_folder, load_local, load_secret
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_a_folder_with_something_missing_is_refused(folder: Path, name: str) -> 
     (folder / name).rename(folder / "gone")
 
     with pytest.raises(KeyFileError, match=name):
-        load_folder(folder)
+        check_folder(folder)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,53 @@ def test_a_public_key_file_that_says_something_else_than_its_place_is_refused(
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
 
     with pytest.raises(KeyFileError, match=r"gate\.pub"):
-        load_folder(folder)
+        check_folder(folder)
+
+
+def test_a_damaged_public_key_lets_nobody_in_and_does_not_keep_a_server_from_starting(folder: Path) -> None:
+    (folder / "readers" / "gate.pub").write_text("damaged")
+    access = load_folder(folder).access
+
+    assert access.readers == {}
+    assert set(*access.subscribers.values()) == {"ops"}
+    assert [problem.split(":")[0] for problem in access.problems] == [str(folder / "readers" / "gate.pub")]
+
+
+def test_what_cannot_be_looked_at_hides_no_change(folder: Path) -> None:
+    dangling = folder / "readers" / "old.pub"
+    before = access_stamp(folder)
+    dangling.symlink_to(folder / "gone")
+    with_it = access_stamp(folder)
+    (folder / "readers" / "gate.pub").unlink()
+
+    assert len({before, with_it, access_stamp(folder)}) == 3
+    (folder / "readers").rename(folder / "moved")
+    without = access_stamp(folder)
+    (folder / "readers").mkdir()
+    assert access_stamp(folder) != without
+
+
+def test_a_link_counts_with_what_it_leads_to(folder: Path) -> None:
+    file = folder / "readers" / "gate.pub"
+    file.rename(folder / "elsewhere")
+    file.symlink_to(folder / "elsewhere")
+    before = access_stamp(folder)
+    (folder / "elsewhere").unlink()
+
+    assert access_stamp(folder) != before
+
+
+@pytest.mark.parametrize("field", ["public", "secret", "server"])
+def test_forty_characters_that_are_no_key_are_refused_with_the_file(folder: Path, field: str) -> None:
+    file = folder / "issued" / "gate.key"
+    no_key = "#" * 40  # each of its characters is one of Z85, but five of them are more than 32 bits
+    file.write_text(json.dumps({**json.loads(file.read_text()), field: no_key}))
+
+    with pytest.raises(KeyFileError, match=r"gate\.key") as caught:
+        load_secret(file)
+    assert no_key not in str(caught.value)
+    with pytest.raises(KeyFileError, match="40 characters"):
+        authorise(folder, Role.READER, ["yard"], no_key)
 
 
 def test_the_local_key_is_read_without_the_servers(folder: Path) -> None:

@@ -20,12 +20,12 @@ from stream.link import (
     SILENCE,
     Ended,
     Joined,
-    LinkClient,
     LinkEvent,
     LinkServer,
     Reported,
     Spoiled,
 )
+from stream.link_client import LinkClient
 from stream.messages import CameraState, FramePacket, Mode, StateEvent
 from stream.wire import Envelope, Kind, decode, encode, encode_frame
 
@@ -473,16 +473,56 @@ def test_live_a_worker_that_restarts_between_frames_costs_nothing(net: Net) -> N
     assert client.lost == 0
 
 
-def test_a_worker_that_falls_silent_costs_the_frame_that_was_on_its_way(net: Net) -> None:
+def silenced(net: Net) -> tuple[LinkClient, LinkServer]:
+    """A reader whose worker has its frame, and is silent for so long that the reader connects anew."""
     client = net.joined_reader(mode=Mode.LIVE)
     client.send_frame(a_packet(0))
     net.run_until(net.frames)
-    net.server, hung = None, net.server
+    hung, net.server = net.server, None
     net.clock.now += SILENCE + 1
     net.step()
+    assert hung is not None
+    return client, hung
+
+
+def test_a_worker_that_only_stood_still_has_the_frame_that_was_on_its_way(net: Net) -> None:
+    client, net.server = silenced(net)
+    net.run_until(lambda: client.welcomes == 2 and client.wants_frame)
+
+    assert client.lost == 0, "else it were counted twice: as lost, and as scored"
+
+
+def test_a_worker_that_is_replaced_after_its_silence_costs_the_frame_that_was_on_its_way(net: Net) -> None:
+    client, hung = silenced(net)
+    hung.close()
+    net.start_worker()
+    net.run_until(lambda: client.welcomes == 2)
 
     assert client.lost == 1
-    assert hung is not None
+
+
+@pytest.mark.fault("a credit that gets lost on its way", "the next beat gives it again; the camera goes on")
+@pytest.mark.parametrize("mode", Mode)
+def test_a_credit_that_finds_no_room_is_given_with_the_next_beat(net: Net, mode: Mode) -> None:
+    client = net.joined_reader(mode=mode)
+    client.send_frame(a_packet(0))
+    net.run_until(net.frames)
+    assert net.server is not None
+    send = net.server._send
+    net.server._send = lambda *_: None  # type: ignore[method-assign]
+    net.serve()
+    net.server._send = send  # type: ignore[method-assign]
+
+    net.run_until(lambda: client.wants_frame)
+
+
+def test_beats_that_have_piled_up_are_answered_once(net: Net, stranger: Stranger) -> None:
+    stranger.send(encode(Kind.HELLO, {"camera": "gate", "mode": "replay"}))
+    for _ in range(60):
+        stranger.send(encode(Kind.BEAT, {"camera": "gate"}))
+    net.run_until(lambda: any(answer.kind is Kind.BEAT for answer in stranger.listen()))
+
+    assert [answer.kind for answer in stranger.answers] == [Kind.WELCOME, Kind.CREDIT, Kind.BEAT]
 
 
 # What does not belong

@@ -68,7 +68,7 @@ class Watched:
         return [state for state, _ in self.states]
 
 
-@pytest.mark.fault("camera repeats pictures", "not scored, no motion of zero; counted as reader.duplicate")
+@pytest.mark.fault("camera repeats pictures", "repeats are counted and not scored; the camera stays LIVE")
 def test_a_repeated_picture_is_not_scored_and_is_no_motion_of_zero() -> None:
     watched = Watched(Watching())
     drops = watched.see([picture(0), picture(0), picture(1), picture(1), picture(2)])
@@ -87,7 +87,7 @@ def test_a_recording_is_scored_whatever_it_shows() -> None:
     assert watched.story == [CameraState.LIVE]
 
 
-@pytest.mark.fault("camera freezes", "FROZEN with the reason, not scored; LIVE with the next new picture")
+@pytest.mark.fault("camera freezes", "FROZEN; its frames are not scored, each is counted; LIVE when it moves again")
 def test_a_frozen_picture_is_reported_once_and_not_scored_until_it_is_new() -> None:
     watched = Watched(Watching(frozen_after=3.0))
     drops = watched.see([picture(0)] * 6 + [picture(1), picture(2)])
@@ -100,7 +100,7 @@ def test_a_frozen_picture_is_reported_once_and_not_scored_until_it_is_new() -> N
     ]
 
 
-@pytest.mark.fault("lens is covered (black)", "OBSCURED with the reason, not scored; LIVE 1 s after it is free")
+@pytest.mark.fault("black lens", "OBSCURED; frames are not scored, each is counted; LIVE when uncovered")
 def test_a_covered_lens_is_reported_and_what_it_shows_is_not_scored() -> None:
     watched = Watched(Watching(obscured_after=2.0))
     noise = [np.random.default_rng(seed).integers(0, 6, BLACK.shape, np.uint8) for seed in range(6)]
@@ -111,7 +111,7 @@ def test_a_covered_lens_is_reported_and_what_it_shows_is_not_scored() -> None:
     assert drops[-1] is None
 
 
-@pytest.mark.fault("camera changes its resolution", "recognised: LIVE with both sizes; motion and watch begin anew")
+@pytest.mark.fault("resolution change", "LIVE with both sizes named; frames go on in the new size")
 def test_another_size_is_reported_and_everything_begins_anew() -> None:
     watched = Watched(Watching(frozen_after=3.0))
     watched.see([picture(0)] * 5)

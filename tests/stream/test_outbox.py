@@ -231,11 +231,11 @@ def test_what_a_killed_writer_left_open_is_ended_once_with_its_last_pictures(pat
         outbox.commit(an_alert(2), PICTURES)
         outbox.commit(an_alert(2, phase=Phase.END), PICTURES)
     with Outbox(*paths) as outbox:
-        (end,) = outbox.end_open_alerts()
+        (end,) = [outbox.commit(*closing) for closing in outbox.closing_messages()]
         assert (end.seq, end.alert_id, end.phase) == (4, an_alert(1).alert_id, Phase.END)
         assert end.ended_at == an_alert(1).frame_time
         assert outbox.evidence_of(end).mask_png == PICTURES.mask_png
-        assert outbox.end_open_alerts() == []
+        assert outbox.closing_messages() == []
 
 
 def test_removing_takes_a_beginning_with_its_pictures_and_keeps_the_numbering(outbox: Outbox) -> None:

@@ -55,9 +55,11 @@ class Place:
         size: int | None = None,
         keep_unacknowledged: bool = True,
         score_days: float | None = None,
+        settled_after: float = 0.0,
     ) -> Retention:
         limits = Limits(days, size, keep_unacknowledged, score_days)
-        return Retention(self.outbox, limits, scores=self.scores, clock=self.clock, wall=self.wall)
+        clocks = {"clock": self.clock, "wall": self.wall}
+        return Retention(self.outbox, limits, scores=self.scores, settled_after=settled_after, **clocks)
 
     @property
     def kept(self) -> list[int]:
@@ -260,6 +262,19 @@ def test_after_the_clock_was_set_nothing_is_taken_for_old_until_it_can_be_put_ri
         clock.now += SETTLED
     retention.apply()
     assert place.kept == ([] if jump > DAY else [2])
+
+
+def test_a_clock_that_is_wrong_when_the_machine_starts_has_its_time_to_be_put_right(place: Place) -> None:
+    place.commit(1, 0)
+    place.wall.now += 400 * DAY
+    retention = place.retention(days=30, size=150, settled_after=SETTLED)
+    retention.apply()
+    assert place.kept == [2], "the limit of size holds from the start"
+
+    place.clock.now += SETTLED
+    place.wall.now += SETTLED
+    retention.apply()
+    assert place.kept == []
 
 
 def test_a_clock_that_is_set_back_in_time_costs_nothing(place: Place) -> None:

@@ -20,6 +20,31 @@ def test_the_folder_is_made_and_private(tmp_path: Path) -> None:
     folder.close()
 
 
+def test_a_state_folder_that_it_makes_is_for_this_user_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = os.umask(0o022)
+    try:
+        RunFolder(tmp_path / "new" / "state").close()
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "new" / "state").stat().st_mode & 0o777 == 0o700
+    assert caplog.text == ""
+
+
+def test_a_state_folder_that_others_can_enter_stays_and_the_log_says_how_to_close_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    state.chmod(0o755)
+    RunFolder(state).close()
+
+    assert state.stat().st_mode & 0o777 == 0o755
+    assert [record.getMessage() for record in caplog.records] == [
+        f"state {state}: other users can read alerts and pictures (mode 0755). Run chmod 700 on it"
+    ]
+
+
 def test_a_folder_that_others_could_enter_is_closed_to_them(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir(mode=0o755)
     RunFolder(tmp_path).close()

@@ -115,6 +115,18 @@ def test_keys_that_cannot_be_used_stop_everything(tmp_path: Path, keys: Path, ha
             start()
 
 
+def test_a_damaged_public_key_is_refused_by_the_check_and_keeps_no_server_from_starting_again(
+    tmp_path: Path, keys: Path
+) -> None:
+    config = built(tmp_path, security={"keys": "keys"})
+    (keys / "readers" / "gate.pub").write_text("damaged")
+
+    assert security.link_server(config) is not None
+    assert security.feed_server(config) is not None
+    with pytest.raises(KeyFileError, match=r"gate\.pub"):
+        security.check(config)
+
+
 def test_a_machine_with_an_issued_key_serves_nothing(tmp_path: Path, keys: Path) -> None:
     config = built(tmp_path, link=REMOTE, security={"key": "keys/issued/gate.key"})
 

@@ -154,6 +154,21 @@ def test_a_process_that_never_had_a_terminal_reloads() -> None:
     assert reload()
 
 
+def test_a_run_that_is_to_outlive_its_terminal_does_so_and_reloads_later() -> None:
+    answers = iter([True, False, False])
+    stop = StopSignal()
+    reload = ReloadSignal(on_lost_terminal=stop.ask, has_terminal=lambda: next(answers))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup leaves it
+    try:
+        reload.install()
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert (stop(), reload()) == (False, False)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert (stop(), reload()) == (False, True)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 _ON_A_TERMINAL = """
 import signal
 from stream.stopping import ReloadSignal, StopSignal

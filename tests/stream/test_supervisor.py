@@ -5,9 +5,11 @@ alone, and all drain in order and in time.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -242,6 +244,27 @@ def test_an_endless_reader_is_never_given_up(site: Site) -> None:
     assert site.log == ["feed"], "the other process was left alone"
 
 
+@pytest.mark.parametrize("code", [1, 2])
+def test_a_sink_is_never_given_up_and_the_run_counts_as_ready(site: Site, code: int) -> None:
+    deaths = MOST_RESTARTS + 5
+    run = Run(site.scripted("sink", *[code] * deaths, stage=Stage.SINKS), site.patient("feed", Stage.FEED))
+    run._wait_for_ends = False
+    wait = run._sleep
+    ready: list[bool] = []
+
+    def sleep(seconds: float) -> None:
+        run.clock.now += seconds * ("sink" not in run.supervisor.process_ids)
+        ready.append(run.supervisor.ready)
+        wait(seconds)
+
+    run.supervisor._sleep = sleep
+    outcome = run.run(lambda: site.ready("sink", "feed"))
+
+    assert outcome == Outcome(failed=(), restarts={"sink": deaths})
+    assert site.log == ["feed"], "the other process was left alone"
+    assert ready[-1]
+
+
 def test_a_recordings_reader_that_goes_on_dying_has_failed_and_the_run_goes_on(site: Site) -> None:
     hopeless = site.scripted("hopeless", *[-signal.SIGKILL] * (MOST_RESTARTS + 5), stage=Stage.READERS, ends=True)
     good = site.scripted("good", 0, stage=Stage.READERS, ends=True)
@@ -273,14 +296,72 @@ def test_a_process_that_cannot_work_with_the_configuration_ends_the_run_at_once(
     assert run.supervisor.process_ids == {}
 
 
-def test_a_program_that_is_not_there_leaves_nothing_behind(site: Site) -> None:
+def test_a_program_that_is_not_there_is_given_up_and_leaves_nothing_behind(site: Site) -> None:
     missing = ChildSpec("missing", (str(site.folder / "no-such-program"),), Stage.WORKER, ends=False)
     run = Run(site.patient("feed", Stage.FEED), missing, wait_for_ends=False)
+    run.between = lambda: setattr(run.clock, "now", run.clock.now + 4.0)
 
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ProcessFailed, match=r"missing died 11 times in a row \(could not be started: No such file"):
         run.run()
 
     assert run.supervisor.process_ids == {}
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EMFILE, errno.ENOMEM])
+@pytest.mark.parametrize("what", ["pipe", "process"])
+def test_what_the_system_cannot_start_now_is_tried_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch, what: str, number: int
+) -> None:
+    real = {"pipe": os.pipe, "process": subprocess.Popen}
+    refusals = [OSError(number, os.strerror(number))] * 2
+
+    def scarce(*words: Any, **options: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return real[what](*words, **options)  # type: ignore[operator]
+
+    monkeypatch.setattr(*{"pipe": (os, "pipe"), "process": (subprocess, "Popen")}[what], scarce)
+    run = Run(pulsing(site, "worker"), wait_for_ends=False)
+    run.between = lambda: setattr(run.clock, "now", run.clock.now + 0.2)
+    before, exits = set(os.listdir("/proc/self/fd")), set[str | None]()
+
+    def stopping() -> bool:
+        exits.add(report(run, "worker")["last_exit"])
+        return report(run, "worker")["state"] == "running"
+
+    outcome = run.run(stopping)
+
+    assert outcome.restarts == {"worker": 2}
+    assert exits == {None, f"could not be started: {os.strerror(number)}"}
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_has_worked_with_its_configuration_and_then_ends_with_2_is_started_again(site: Site) -> None:
+    mark = f"pathlib.Path({str(site.folder)!r}, 'lived')"
+    later = _PULSING.replace("time.sleep(0.005)", "time.sleep(0.005)\n    if first: sys.exit(2)")
+    later = later.replace("while True:", f"first = not {mark}.exists()\n{mark}.touch()\nwhile True:")
+    (site.folder / "worker.alive").touch()
+    worker = ChildSpec("worker", python(later, "worker", str(site.folder)), Stage.WORKER, ends=False, silence=600.0)
+    run = Run(worker, wait_for_ends=False)
+    pass_time(run, 0.05)
+
+    outcome = run.run(lambda: report(run, "worker")["restarts"] == 1 and report(run, "worker")["state"] == "running")
+    assert outcome == Outcome(failed=(), restarts={"worker": 1})
+
+
+def test_the_time_that_a_process_takes_to_load_does_not_make_it_stable(site: Site) -> None:
+    worker = ChildSpec("worker", site.scripted("worker", *[1] * 20).argv, Stage.WORKER, ends=False, silence=600.0)
+    run = Run(worker)
+    wait = run._sleep
+
+    def sleep(seconds: float) -> None:
+        loading = bool(run.supervisor.process_ids)
+        wait(seconds)
+        run.clock.now += 61.0 * loading  # dies after a minute without a sign of life
+
+    run.supervisor._sleep = sleep
+    with pytest.raises(ProcessFailed, match=f"died {MOST_RESTARTS + 1} times in a row"):
+        run.run(lambda: report(run, "worker")["restarts"] > MOST_RESTARTS)
 
 
 def test_readers_stop_first_then_worker_then_sinks_the_feed_last(site: Site) -> None:

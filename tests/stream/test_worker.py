@@ -378,12 +378,66 @@ def test_what_can_never_be_committed_does_not_keep_the_worker_from_ending(
     assert "given up" in caplog.text
 
 
+def test_an_alert_that_a_killed_worker_left_open_is_ended_though_the_disk_is_full_at_first(bench: Bench) -> None:
+    bench.run(joined(), *event_of(HIGH, HIGH), [])
+    bench.outbox._db.execute("DELETE FROM alerts WHERE phase = 'end'")  # as if it had been killed before
+    disk, clock = FullDisk(bench), Ticking(10.0)
+    link = FakeLink([[], [], [], []], bench.log)
+
+    def stopping() -> bool:
+        clock.tick()
+        if len(link.rounds) == 2:
+            disk.full = False
+        return link.empty
+
+    bench.worker(link, stopping, clock=clock).run()
+
+    assert bench.phases == [Phase.START, Phase.END]
+
+
+def test_while_a_recording_waits_for_the_disk_the_worker_waits_too(bench: Bench) -> None:
+    FullDisk(bench)
+    link = FakeLink([joined(), *event_of(HIGH, HIGH, HIGH), [], []], bench.log)
+    bench.worker(link, lambda: link.empty).run()
+
+    assert link.waits[-3] > 0, "a loop without a pause would take a whole core"
+
+
+def test_the_end_of_an_earlier_reader_is_not_the_end_of_the_next_one(bench: Bench) -> None:
+    disk, clock = FullDisk(bench), Ticking(10.0)
+    rounds = [joined(), *event_of(HIGH, HIGH), [Ended("gate", "", {})], joined(), [a_frame(0, LOW)], [], [], []]
+    link = FakeLink(rounds, bench.log)
+
+    def stopping() -> bool:
+        clock.tick()
+        if len(link.rounds) == 3:
+            disk.full = False
+        return link.empty
+
+    bench.worker(link, stopping, clock=clock).run()
+
+    assert "done gate" not in bench.log
+    assert bench.log.count("scored gate 1") == 0, "that was a frame of the earlier one"
+    assert bench.camera()["state"] == "LIVE"
+
+
+# Frames without a score while an alert is open
+
+
+def test_an_alert_ends_when_nothing_could_be_scored_for_a_while(bench: Bench) -> None:
+    bench.engine.rule = lambda scene, image: "the gallery is damaged" if image[0, 0, 0] == 99 else HIGH
+    later = [[a_frame(seq, 99)] for seq in range(2, 110, 20)]  # two seconds apart
+    bench.run(joined(), *event_of(HIGH, HIGH), *later, [a_frame(130, 99)])
+
+    assert bench.log.index("commit gate end") < bench.log.index("scored gate 130")
+
+
 # A camera that was moved
 
 
-def moving(bench: Bench, *moved: bool) -> None:
-    """Plays a frame a second; says of each whether the camera is out of place."""
-    bench.engine.placements = [a_placement(in_place=not away) for away in moved]
+def moving(bench: Bench, *moved: bool | None) -> None:
+    """Plays a frame a second; says of each whether the camera is out of place, None: that cannot be told."""
+    bench.engine.placements = [None if away is None else a_placement(in_place=not away) for away in moved]
     link, clock = FakeLink([joined(mode=Mode.LIVE), *event_of(*(HIGH for _ in moved))], bench.log), Ticking()
 
     def stopping() -> bool:
@@ -408,6 +462,13 @@ def test_a_camera_that_was_moved_is_not_scored_and_its_alert_ends(bench: Bench) 
 
 def test_a_camera_that_is_put_back_is_scored_again(bench: Bench) -> None:
     moving(bench, *[True] * 10, *[False] * 6)
+
+    assert bench.camera()["state"] == "LIVE"
+    assert bench.rows()[-1].score is not None
+
+
+def test_a_moved_camera_is_scored_again_when_its_new_gallery_cannot_tell(bench: Bench) -> None:
+    moving(bench, *[True] * 10, *[None] * 3)
 
     assert bench.camera()["state"] == "LIVE"
     assert bench.rows()[-1].score is not None
@@ -474,6 +535,21 @@ def test_what_is_in_work_of_a_camera_that_is_removed_is_finished(bench: Bench) -
     assert bench.phases == [Phase.START, Phase.END]
     assert set(bench.status["cameras"]) == {"back"}
     assert [event.state for event in bench.outbox.camera_states()] == [CameraState.ENDED]
+
+
+def test_new_alert_settings_leave_counts_and_states_as_they_are(bench: Bench) -> None:
+    reloading(
+        bench,
+        joined(),
+        [a_frame(0, LOW, drops={"reader.overwritten": 4})],
+        [Ended("gate", "", {"reader.overwritten": 5})],
+        [],
+        after=3,
+        policy=replace(POLICY, min_duration=60.0),
+    )
+
+    camera = bench.camera()
+    assert (camera["state"], camera["scored"], camera["drops"]) == ("ENDED", 1, {"reader.overwritten": 5})
 
 
 def test_new_alert_settings_end_what_is_open_and_hold_from_then_on(bench: Bench) -> None:

@@ -34,6 +34,7 @@ class FakeLink:
         self.malformed = self.forbidden = 0
         self.admitted = set[str]()
         self.dismissed = list[str]()
+        self.waits = list[float]()  # that it was asked to wait
         self.gone: list[str] = []  # cameras that fall silent before the last round
 
     @property
@@ -41,6 +42,7 @@ class FakeLink:
         return not self.rounds
 
     def poll(self, timeout: float) -> list[LinkEvent]:
+        self.waits.append(timeout)
         return self.rounds.pop(0) if self.rounds else []
 
     def grant(self, camera: str) -> None:
