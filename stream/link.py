@@ -7,7 +7,7 @@ ZeroMQ DEALER (reader) to ROUTER (worker)::
                               <------------  WELCOME worker      (or REFUSED reason, retry)
                               <------------  CREDIT scored
       FRAME                   ------------>                      at most one per credit
-                              <------------  CREDIT scored       when the frame is taken into a batch
+                              <------------  CREDIT scored       live: when it is scored; replay: when it is taken
       STATE state, reason     ------------>
       BEAT                    ------------>                      every second
                               <------------  BEAT worker
