@@ -24,13 +24,14 @@ log = logging.getLogger(__name__)
 MAX_RING_BYTES = 32 << 20
 """Most bytes of recent views that are kept of a camera: 80 views of 1080p, which are 16 s at 5 a second."""
 
-LIVE_WAIT_S = 2.0
-"""Longest time that all alerts together may wait for their clips at a stretch: scoring stands still meanwhile."""
+LIVE_WAIT_S = 0.4
+"""Longest time that all alerts together may wait for their clips at a stretch: scoring stands still meanwhile, and a
+camera of 5 frames a second loses one for every 0.2 s. The end of a clip that was encoded as it went takes 0.1 s."""
 
 LOSSLESS_WAIT_S = 60.0
 """The same for one alert of a recording, which waits for whatever takes its time."""
 
-_WAIT_PART = 0.2  # of the time that goes by may be spent waiting, where alerts end one after another
+_WAIT_PART = 0.05  # of the time that goes by may be spent waiting, where alerts end one after another
 
 
 @dataclass(frozen=True, slots=True)

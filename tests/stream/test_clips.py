@@ -243,7 +243,7 @@ def test_live_alerts_share_the_time_that_scoring_may_stand_still(monkeypatch: py
             camera.begin(name, T0)
             camera.finish()
 
-    # The first may take half of the 2 s. It took 3, and 3 s win 0.6 back: nothing is left for the second.
+    # The first may take half of the time. It took 3 s, which win back far less: nothing is left for the second.
     assert asked == [LIVE_WAIT_S / 2, 0.0]
 
 
