@@ -31,6 +31,7 @@ class _Flow:
     done: bool = False
     refused: str = ""  # last refusal's reason
     final: bool = False  # the refusal will not change
+    cut: bool = False  # the last sign of life could not be sent
     heard_mono: float = 0.0
     said_mono: float = -1e9
     unscored: list[FramePacket] = field(default_factory=list)  # sent, not known to be scored (replay only)
@@ -108,7 +109,7 @@ class LinkClient:
         if wake_fd is not None:
             poller.register(wake_fd, zmq.POLLIN)
         self._speak()
-        if not self._flow.welcomed:
+        if not self._flow.welcomed or self._flow.cut:
             timeout = min(timeout, _CONNECTING)  # the socket does not tell when a connection is made
         poller.poll(max(0, int(timeout * 1000)))
         while self._socket.poll(0):
@@ -158,8 +159,9 @@ class LinkClient:
         if now - self._flow.said_mono < BEAT_INTERVAL:
             return
         if self._flow.welcomed:
-            self._flow.said_mono = now
-            self._say(Kind.BEAT, {"camera": self._camera})
+            # One that cannot be sent is due again at once: a new worker learns by it who is there.
+            self._flow.cut = not self._say(Kind.BEAT, {"camera": self._camera})
+            self._flow.said_mono = self._flow.said_mono if self._flow.cut else now
         elif not self._flow.final and self._say(Kind.HELLO, {"camera": self._camera, "mode": str(self._mode)}):
             self._flow.said_mono = now
 
@@ -178,10 +180,11 @@ class LinkClient:
                 flow.done = True
             case Kind.REFUSED:
                 self._count_loss()
-                flow.welcomed = flow.credit = False
+                was_welcomed, flow.welcomed, flow.credit, flow.cut = flow.welcomed, False, False, False
                 flow.refused = str(envelope.meta.get("reason", ""))
                 flow.final = not envelope.meta.get("retry", True)
-                flow.said_mono = flow.heard_mono - BEAT_INTERVAL / 2  # ask again soon, but not at once
+                # A worker that is new is told at once; one that has refused a HELLO is asked again soon.
+                flow.said_mono = flow.heard_mono - (BEAT_INTERVAL if was_welcomed else BEAT_INTERVAL / 2)
 
     def _take_credit(self, meta: Mapping[str, Any]) -> None:
         granted, scored = meta.get("granted"), meta.get("scored")
@@ -219,7 +222,7 @@ class LinkClient:
         socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_PART_BYTES)
         socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
         socket.setsockopt(zmq.RCVHWM, HIGH_WATER)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
         if self._secure is not None:
             self._secure(self._context, socket)
         socket.connect(self._endpoint.url)
