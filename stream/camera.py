@@ -153,8 +153,8 @@ class WatchedCamera:
         if isinstance(result, Scored):
             try:
                 committed = self.alerts.observe(packet, result)
-            except ValueError as error:  # what the reader sent beside the scoring image is no picture of that size
-                result = NotScored(f"the evidence cannot be drawn: {error}")
+            except ValueError as error:  # what the policy refuses: a score or a time that is no number
+                result = NotScored(f"the score cannot be used: {error}")
                 log.error("camera %s, frame %d: %s", packet.camera, packet.seq, result.reason)
         else:
             self.alerts.see(packet)

@@ -20,6 +20,7 @@ from typing import Any
 
 import zmq
 
+from stream.seldom import Seldom
 from stream.tcp import MEASURES, TcpConnection, adopt
 
 HANDSHAKE_S = 5.0
@@ -118,7 +119,7 @@ class Guard:
         self._empty_at = clock()  # when the server was last seen without a message to read
         self._failing = False  # the next connection that ends was not let in
         self._measures = MEASURES
-        self._next_line, self._unlogged = 0.0, 0
+        self._complaints = Seldom(_log, clock, pause=_LOG_S, others="others before it")
         self._port = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"guard of {name}", daemon=True)
@@ -286,13 +287,7 @@ class Guard:
 
     def _count(self, address: str, reason: str, text: str) -> None:
         self._counts[reason] += 1
-        now = self._clock()
-        if now < self._next_line:
-            self._unlogged += 1
-            return
-        more = f" (and {self._unlogged} others before it)" if self._unlogged else ""
-        self._next_line, self._unlogged = now + _LOG_S, 0
-        _log.warning("%s: connection from %s %s%s", self._name, address, text, more)
+        self._complaints.warn(f"{self._name}: connection from {address} {text}")
 
     def _say_off(self) -> None:
         _log.warning("%s: this system does not tell what a connection received; memory is not guarded", self._name)

@@ -19,6 +19,8 @@ from stream.wire import Envelope, Kind
 
 _CONNECTING = 0.05  # s between attempts to say HELLO
 
+_RECONNECT_MS = 200  # between attempts to connect: a worker is back in seconds, and trying is cheap on one machine
+
 
 @dataclass(slots=True)
 class _Flow:
@@ -161,7 +163,8 @@ class LinkClient:
         if self._flow.welcomed:
             # One that cannot be sent is due again at once: a new worker learns by it who is there.
             self._flow.cut = not self._say(Kind.BEAT, {"camera": self._camera})
-            self._flow.said_mono = self._flow.said_mono if self._flow.cut else now
+            if not self._flow.cut:
+                self._flow.said_mono = now
         elif not self._flow.final and self._say(Kind.HELLO, {"camera": self._camera, "mode": str(self._mode)}):
             self._flow.said_mono = now
 
@@ -203,9 +206,9 @@ class LinkClient:
 
     def _settle_doubt(self, worker: str, received: object) -> None:
         """A frame is lost with its worker, not with the connection: one that only stood still may have it."""
-        there = worker == self._worker and isinstance(received, int)
-        if self._doubtful is not None and not (there and received >= self._doubtful):  # type: ignore[operator]
-            self.lost += 1
+        if self._doubtful is not None:
+            there = worker == self._worker and isinstance(received, int) and received >= self._doubtful
+            self.lost += not there
         self._worker, self._doubtful = worker, None
 
     def _reconnect(self) -> None:
@@ -222,7 +225,7 @@ class LinkClient:
         socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_PART_BYTES)
         socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
         socket.setsockopt(zmq.RCVHWM, HIGH_WATER)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MS)
         if self._secure is not None:
             self._secure(self._context, socket)
         socket.connect(self._endpoint.url)

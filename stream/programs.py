@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -126,12 +127,11 @@ def score(config: Config, *, stopping: Stopping, reload: Callable[[], Config | N
     secure = security.link_server(config)  # refused before networks are loaded
     raise_file_limit()
     use_threads(config.worker.threads)
-    scenes = {camera.id: camera.scene_name for camera in config.cameras}
+    settings = _worker_settings(config, None)
     modes = {camera.id: mode_of(camera) for camera in config.cameras}
-    galleries = {scene: config.gallery_of(scene) for scene in scenes.values()}
     extractor = extractor_of(config, at_once=min(len(config.cameras), config.worker.max_batch))
     log.info("backbone %s runs in %s", extractor.backbone.name, runtime_of(config))
-    engine = ScoringEngine(extractor, parameters_of(config), galleries, explain=config.worker.explain)
+    engine = ScoringEngine(extractor, parameters_of(config), settings.galleries, explain=config.worker.explain)
     for scene, failure in engine.failures.items():
         log.error("scene %s cannot be scored: %s", scene, failure)
     if not engine.scenes:
@@ -145,11 +145,11 @@ def score(config: Config, *, stopping: Stopping, reload: Callable[[], Config | N
     endpoint = parse_endpoint(config.link_endpoint)
     made = ClipSettings(**config.clips.model_dump(), confirm=config.alerts.min_duration)
     with (
-        LinkServer(endpoint, cameras=scenes, secure=secure) as link,
+        LinkServer(endpoint, cameras=settings.cameras, secure=secure) as link,
         Outbox(config.outbox, config.evidence) as outbox,
         Clips(made) as clips,
     ):
-        log.info("scoring %d camera(s), %d scene(s) on %s", len(scenes), len(engine.scenes), endpoint)
+        log.info("scoring %d camera(s), %d scene(s) on %s", len(settings.cameras), len(engine.scenes), endpoint)
 
         def between_rounds() -> bool:
             if (fresh := reload()) is not None:
@@ -158,7 +158,7 @@ def score(config: Config, *, stopping: Stopping, reload: Callable[[], Config | N
             return stopping()
 
         worker = Worker(
-            _worker_settings(config, ready_after),
+            replace(settings, ready_after=ready_after),
             link=link,
             engine=engine,
             outbox=outbox,
