@@ -7,8 +7,6 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -101,15 +99,22 @@ def test_before_the_second_signal_ends_it_the_last_act_is_done() -> None:
     assert (output, process.returncode) == ("last act\n", -signal.SIGTERM)
 
 
-@contextmanager
-def hanging_up(reload: ReloadSignal) -> Iterator[None]:
-    """SIGHUP of this process is the reload's."""
-    before = signal.getsignal(signal.SIGHUP)
-    reload.install()
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGHUP, before)
+def hung_up(script: str) -> list[str]:
+    """What a process prints that runs ``script`` with ``hang_up()``, which sends SIGHUP to itself, at hand.
+
+    Not in the test's own process: there a handler runs on the small stack of pytest's faulthandler, and a processor
+    with wide registers needs more than that to save them; the kernel then kills the process.
+    """
+    begin = """
+import os, signal
+from stream.stopping import ReloadSignal, StopSignal
+stop = StopSignal()
+def hang_up():
+    os.kill(os.getpid(), signal.SIGHUP)
+"""
+    ran = subprocess.run([sys.executable, "-c", begin + script], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.splitlines()
 
 
 def test_nobody_has_asked_for_a_reload_yet() -> None:
@@ -117,12 +122,14 @@ def test_nobody_has_asked_for_a_reload_yet() -> None:
 
 
 def test_a_reload_is_asked_for_once_by_each_hang_up() -> None:
-    reload = ReloadSignal(has_terminal=lambda: True)
-    with hanging_up(reload):
-        os.kill(os.getpid(), signal.SIGHUP)
-        assert [reload(), reload()] == [True, False]
-        os.kill(os.getpid(), signal.SIGHUP)
-        assert [reload(), reload()] == [True, False]
+    script = """
+reload = ReloadSignal(has_terminal=lambda: True)
+reload.install()
+for _ in range(2):
+    hang_up()
+    print(reload(), reload())
+"""
+    assert hung_up(script) == ["True False", "True False"]
 
 
 def test_the_supervisor_is_told_when_the_reload_is_done() -> None:
@@ -134,39 +141,37 @@ def test_the_supervisor_is_told_when_the_reload_is_done() -> None:
 
 
 def test_a_terminal_that_is_closed_is_a_stop_and_no_reload() -> None:
-    answers = iter([True, False])  # there at the start, gone when the signal comes
-    stop = StopSignal()
-    reload = ReloadSignal(on_lost_terminal=stop.ask, has_terminal=lambda: next(answers))
-    with hanging_up(reload):
-        os.kill(os.getpid(), signal.SIGHUP)
-
-    assert stop()
-    assert not reload()
+    script = """
+answers = iter([True, False])  # there at the start, gone when the signal comes
+reload = ReloadSignal(on_lost_terminal=stop.ask, has_terminal=lambda: next(answers))
+reload.install()
+hang_up()
+print(stop(), reload())
+"""
+    assert hung_up(script) == ["True False"]
 
 
 def test_a_process_that_never_had_a_terminal_reloads() -> None:
-    stop = StopSignal()
-    reload = ReloadSignal(on_lost_terminal=stop.ask, has_terminal=lambda: False)
-    with hanging_up(reload):
-        os.kill(os.getpid(), signal.SIGHUP)
-
-    assert not stop()
-    assert reload()
+    script = """
+reload = ReloadSignal(on_lost_terminal=stop.ask, has_terminal=lambda: False)
+reload.install()
+hang_up()
+print(stop(), reload())
+"""
+    assert hung_up(script) == ["False True"]
 
 
 def test_a_run_that_is_to_outlive_its_terminal_does_so_and_reloads_later() -> None:
-    answers = iter([True, False, False])
-    stop = StopSignal()
-    reload = ReloadSignal(on_lost_terminal=stop.ask, has_terminal=lambda: next(answers))
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup leaves it
-    try:
-        reload.install()
-        os.kill(os.getpid(), signal.SIGHUP)
-        assert (stop(), reload()) == (False, False)
-        os.kill(os.getpid(), signal.SIGHUP)
-        assert (stop(), reload()) == (False, True)
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    script = """
+answers = iter([True, False, False])
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup leaves it
+reload = ReloadSignal(on_lost_terminal=stop.ask, has_terminal=lambda: next(answers))
+reload.install()
+for _ in range(2):
+    hang_up()
+    print(stop(), reload())
+"""
+    assert hung_up(script) == ["False False", "False True"]
 
 
 _ON_A_TERMINAL = """
