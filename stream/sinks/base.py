@@ -6,9 +6,10 @@ the last ones may come once more: a sink recognises them by ``alert_id``, ``phas
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
-from stream.messages import Alert, Evidence
+from stream.messages import Alert, Evidence, StateEvent
 
 
 @runtime_checkable
@@ -21,6 +22,7 @@ class Sink(Protocol):
         An empty picture has None for a name in ``alert``. The names are the outbox's own: choose new ones.
 
         Raises:
+            SinkRefused: it will never take this alert; after some more attempts it is laid aside.
             SinkError: it is not there (or it cannot be known); the same alert is brought again.
         """
         ...
@@ -28,3 +30,31 @@ class Sink(Protocol):
     def close(self) -> None:
         """Releases what it holds. May be called twice."""
         ...
+
+
+@runtime_checkable
+class EventSink(Sink, Protocol):
+    """A sink that also wants to know what every camera is doing."""
+
+    def tell(self, event: StateEvent) -> None:
+        """Passes on that a camera changed its state. The latest of every camera comes first, after each start.
+
+        Raises:
+            SinkError: it is not there; what is then the latest of this camera is brought again.
+        """
+        ...
+
+
+def without_pictures(alert: Alert) -> Alert:
+    """The alert without names of pictures, which mean nothing where the pictures are not."""
+    return replace(alert, mask=None, snapshot=None, clip=None)
+
+
+def identity_of(alert: Alert) -> tuple[str, str, int]:
+    """What two deliveries of the same message have in common."""
+    return alert.alert_id, str(alert.phase), alert.frame_seq
+
+
+def identity_text(alert: Alert) -> str:
+    """The same as one word: ``alert_id/phase/frame_seq``."""
+    return "/".join(str(part) for part in identity_of(alert))

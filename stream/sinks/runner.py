@@ -1,4 +1,8 @@
-"""Brings alerts from the feed to one sink: in order, each until it is taken, none skipped. Called by ``supervisor``."""
+"""Brings alerts from the feed to one sink: in order, each until it is taken, none skipped. Called by ``programs``.
+
+What the sink says it will never take is laid aside after some attempts, and told; where there is no place to lay it, it
+is brought for ever.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,24 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from stream.errors import SinkError
+from stream.errors import SinkError, SinkRefused
 from stream.messages import Alert, Evidence
-from stream.sinks.base import Sink
+from stream.sinks.base import EventSink, Sink
+from stream.sinks.events import EventBoard
+from stream.sinks.facts import SinkFacts
+from stream.sinks.rejected import Rejected
 
 FIRST_RETRY_S = 0.5
 """Wait after the first failure; it doubles with each further one of the same alert."""
 
 LAST_RETRY_S = 30.0
 """The longest wait: a server that was restarted gets its alerts within half a minute."""
+
+ASKED_RETRY_S = 300.0
+"""The longest wait that a server may ask for."""
+
+TRIES = 5
+"""How often an alert is refused before it is laid aside: within 8 s, so that a passing fault has passed."""
 
 _CHECK_S = 0.5  # how often ``stop`` is asked while waiting
 
@@ -39,43 +52,93 @@ def run_sink(
     subscriber: AlertStream,
     stop: Callable[[], bool],
     *,
+    events: EventBoard | None = None,
+    facts: SinkFacts | None = None,
+    rejected: Rejected | None = None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> int:
-    """Delivers until ``stop()`` is true; returns how many alerts the sink took. Closes neither of the two.
+    """Delivers until ``stop()`` is true; returns how many alerts it took or had laid aside. Closes neither of the two.
 
     An alert is acknowledged after ``deliver`` returned; one that the sink did not take before the stop is not, and
     comes again with the next run.
 
+    Args:
+        sink: gets the alerts, and the events if it is an ``EventSink``.
+        subscriber: gives them.
+        stop: polled.
+        events: where the subscriber leaves camera events; None: there are none.
+        facts: told how it goes; None: nobody.
+        rejected: takes what the sink refuses for good; None: such an alert is brought again and again.
+        sleep: waits for some seconds.
+
     Raises:
         LinkLost: the feed refuses this subscriber.
     """
-    delivered = 0
+    facts, delivered = facts or SinkFacts(None), 0
     while not stop():
         found = subscriber.poll(_CHECK_S)
+        _tell(sink, events, facts)
         if found is None:
+            facts.idle()
             continue
         alert, evidence = found
-        if not _deliver(sink, alert, evidence, stop, sleep):
+        if not _deliver(sink, alert, evidence, stop, sleep, facts, rejected):
             break
         subscriber.ack(alert.seq)
         delivered += 1
     return delivered
 
 
+def _tell(sink: Sink, events: EventBoard | None, facts: SinkFacts) -> None:
+    if events is None or not isinstance(sink, EventSink):
+        return
+    events.refresh()
+    if not events.waiting:
+        return
+    if (error := events.tell(sink)) is not None:
+        facts.failed(error)
+    elif not events.waiting:
+        facts.works()
+
+
 def _deliver(
-    sink: Sink, alert: Alert, evidence: Evidence, stop: Callable[[], bool], sleep: Callable[[float], object]
+    sink: Sink,
+    alert: Alert,
+    evidence: Evidence,
+    stop: Callable[[], bool],
+    sleep: Callable[[float], object],
+    facts: SinkFacts,
+    rejected: Rejected | None,
 ) -> bool:
     """False: stopped before the sink took it."""
-    wait = FIRST_RETRY_S
+    wait, refusals = FIRST_RETRY_S, 0
     while True:
         try:
             sink.deliver(alert, evidence)
+            facts.delivered(alert)
             return True
         except SinkError as error:
-            _log.warning("%s: alert %d not taken, again in %g s: %s", type(sink).__name__, alert.seq, wait, error)
-        if not _wait(wait, stop, sleep):
+            refusals += isinstance(error, SinkRefused)
+            facts.failed(error)
+            if refusals >= TRIES and rejected is not None and _lay_aside(sink, alert, error, rejected):
+                facts.laid_aside(alert)
+                return True
+            pause = max(wait, min(error.again_after or 0.0, ASKED_RETRY_S))
+            _log.warning("%s: alert %d not taken, again in %g s: %s", type(sink).__name__, alert.seq, pause, error)
+        if not _wait(pause, stop, sleep):
             return False
         wait = min(2 * wait, LAST_RETRY_S)
+
+
+def _lay_aside(sink: Sink, alert: Alert, error: SinkError, rejected: Rejected) -> bool:
+    """False: the disk takes nothing now, so that the alert has to wait."""
+    try:
+        rejected.put(alert, str(error))
+    except SinkError as full:
+        _log.error("%s: %s", type(sink).__name__, full)
+        return False
+    _log.error("%s: alert %d is laid aside in %s: %s", type(sink).__name__, alert.seq, rejected.folder, error)
+    return True
 
 
 def _wait(seconds: float, stop: Callable[[], bool], sleep: Callable[[float], object]) -> bool:

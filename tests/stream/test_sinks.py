@@ -1,4 +1,4 @@
-"""Sinks: one contract for all of them, then what is special about each, then the runner."""
+"""The sinks for a terminal and for files, then the runner. What all sinks have in common: ``test_sink_contract``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import errno
 import io
 import json
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,9 @@ import pytest
 from stream.errors import LinkLost, SinkError
 from stream.messages import Alert, Evidence, Phase, Region, unix_time
 from stream.sinks import jsonl as jsonl_module
-from stream.sinks.base import Sink
-from stream.sinks.console import ConsoleSink, alert_line
 from stream.sinks.jsonl import JsonLinesSink
 from stream.sinks.runner import LAST_RETRY_S, run_sink
+from stream.sinks.stdout import StdoutSink, alert_line
 
 PICTURES = Evidence(b"png", b"jpeg")
 NOTHING = Evidence(b"", b"")
@@ -37,51 +35,12 @@ def an_alert(seq: int = 1, **changes: Any) -> Alert:
     return replace(alert, **changes)
 
 
-# -- the contract -----------------------------------------------------------------------------------------------------
-
-MAKERS: dict[str, Callable[[Path], Sink]] = {
-    "console": lambda folder: ConsoleSink(io.StringIO()),
-    "json lines": JsonLinesSink,
-}
-every_sink = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
-
-
-@every_sink
-def test_a_sink_is_one(make: Callable[[Path], Sink], tmp_path: Path) -> None:
-    assert isinstance(make(tmp_path), Sink)
-
-
-@every_sink
-def test_a_sink_takes_every_phase_with_and_without_pictures(make: Callable[[Path], Sink], tmp_path: Path) -> None:
-    sink = make(tmp_path)
-
-    sink.deliver(an_alert(1), PICTURES)
-    sink.deliver(an_alert(2, phase=Phase.UPDATE, mask=None), NOTHING)
-    sink.deliver(an_alert(3, phase=Phase.END, regions=(), threshold=0.0), PICTURES)
-
-
-@every_sink
-def test_a_sink_takes_the_same_alert_twice(make: Callable[[Path], Sink], tmp_path: Path) -> None:
-    sink = make(tmp_path)
-
-    sink.deliver(an_alert(), PICTURES)
-    sink.deliver(an_alert(), PICTURES)
-
-
-@every_sink
-def test_a_sink_may_be_closed_twice(make: Callable[[Path], Sink], tmp_path: Path) -> None:
-    sink = make(tmp_path)
-
-    sink.close()
-    sink.close()
-
-
-# -- console ----------------------------------------------------------------------------------------------------------
+# -- stdout -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_line_says_when_where_what_and_how_much() -> None:
     stream = io.StringIO()
-    ConsoleSink(stream).deliver(an_alert(7), PICTURES)
+    StdoutSink(stream).deliver(an_alert(7), PICTURES)
 
     assert stream.getvalue() == (
         "2026-03-01T12:00:00.000Z gate START  2.00x threshold, 2 regions, largest 40x60 at (100, 20), "
@@ -116,7 +75,7 @@ def test_a_stream_that_takes_nothing_is_a_sink_error() -> None:
     stream.close()
 
     with pytest.raises(SinkError, match="alert 1 cannot be printed"):
-        ConsoleSink(stream).deliver(an_alert(), PICTURES)
+        StdoutSink(stream).deliver(an_alert(), PICTURES)
 
 
 # -- json lines -------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from stream.errors import SinkError
 from stream.messages import Alert, Evidence, Region, iso_time
 
 
-class ConsoleSink:
+class StdoutSink:
     """Writes to an open text stream, which stays the caller's to close."""
 
     def __init__(self, stream: TextIO) -> None:

@@ -1,0 +1,390 @@
+"""The MQTT sink at a real mosquitto: what is published, what Home Assistant is told, what faults do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from feed_fakes import a_place, fill
+from sink_partners import (
+    NOTHING,
+    PICTURES,
+    Broker,
+    MqttListener,
+    a_broker,
+    a_certificate,
+    an_alert,
+    listening,
+    wait_until,
+)
+
+from stream import programs
+from stream.config import Config, build_config
+from stream.errors import SinkError
+from stream.messages import Alert, CameraState, Phase, StateEvent
+from stream.sink_sections import MqttSection
+from stream.sinks.home_assistant import Topics, device, object_id
+from stream.sinks.mqtt import MqttSink, open_mqtt
+from stream.sinks.mqtt_link import check_mqtt
+
+CAMERAS = {"gate": "yard", "door": "hall"}
+LIVE = StateEvent("gate", CameraState.LIVE, "frames arrive", 1_700_000_000.0, 3)
+STALLED = StateEvent("gate", CameraState.STALLED, "no frame for 5 s", 1_700_000_009.0, 4)
+
+
+@contextmanager
+def a_sink(
+    port: int, folder: Path, cameras: Mapping[str, str] = CAMERAS, *, trial: bool = False, **settings: Any
+) -> Iterator[MqttSink]:
+    section = MqttSection(**{"type": "mqtt", "host": "127.0.0.1", "port": port, "timeout": 5.0, **settings})
+    sink = open_mqtt(section, cameras=cameras, folder=folder, trial=trial)
+    try:
+        yield sink
+    finally:
+        sink.close()
+
+
+def retained(port: int) -> dict[str, bytes]:
+    """What a broker keeps, by topic."""
+    with listening(port) as listener:
+        # The broker sends what it keeps, in order, before what comes later.
+        listener._client.publish("marker", b"here", qos=1)
+        wait_until(lambda: listener.of("marker"))
+        return {topic: payload for topic, payload, kept in listener.heard if kept}
+
+
+# -- what is published ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.mqtt
+def test_an_alert_is_published_in_the_published_form_and_without_names_of_pictures(tmp_path: Path) -> None:
+    with a_broker(tmp_path) as broker, listening(broker.port) as listener, a_sink(broker.port, tmp_path) as sink:
+        sink.deliver(an_alert(1), PICTURES)
+        wait_until(lambda: listener.of("spade-stream/alerts/gate"))
+
+    [body] = listener.of("spade-stream/alerts/gate")
+    assert Alert.from_json(json.loads(body)) == an_alert(1, mask=None, snapshot=None)
+
+
+@pytest.mark.mqtt
+def test_an_alert_switches_its_camera_on_and_off_and_leaves_a_picture(tmp_path: Path) -> None:
+    with a_broker(tmp_path) as broker, a_sink(broker.port, tmp_path) as sink:
+        sink.deliver(an_alert(1), PICTURES)
+        during = retained(broker.port)
+        sink.deliver(an_alert(2, alert_id="a1", phase=Phase.END), NOTHING)
+        after = retained(broker.port)
+
+    assert during["spade-stream/cameras/gate/alert"] == b"ON"
+    assert during["spade-stream/cameras/door/alert"] == b"OFF"
+    assert during["spade-stream/cameras/gate/snapshot"] == b"jpeg"
+    assert json.loads(during["spade-stream/cameras/gate/last"])["strength"] == 2.0
+    assert "spade-stream/alerts/gate" not in during, "messages of alerts are not retained"
+    assert after["spade-stream/cameras/gate/alert"] == b"OFF"
+
+
+@pytest.mark.mqtt
+def test_the_state_of_a_camera_is_retained_and_says_whether_anybody_watches(tmp_path: Path) -> None:
+    with a_broker(tmp_path) as broker, a_sink(broker.port, tmp_path) as sink:
+        sink.tell(LIVE)
+        live = json.loads(retained(broker.port)["spade-stream/cameras/gate/state"])
+        sink.tell(STALLED)
+        stalled = json.loads(retained(broker.port)["spade-stream/cameras/gate/state"])
+
+    assert (live["state"], live["watched"]) == ("LIVE", True)
+    assert (stalled["state"], stalled["watched"], stalled["reason"]) == ("STALLED", False, "no frame for 5 s")
+
+
+@pytest.mark.mqtt
+def test_the_bridge_is_online_while_it_runs_and_offline_after_that(tmp_path: Path) -> None:
+    with a_broker(tmp_path) as broker:
+        with a_sink(broker.port, tmp_path) as sink:
+            sink.tell(LIVE)
+            assert retained(broker.port)["spade-stream/status"] == b"online"
+        assert retained(broker.port)["spade-stream/status"] == b"offline"
+
+
+@pytest.mark.mqtt
+def test_a_test_alert_touches_nothing_that_is_retained_and_does_not_push_the_sink_out(tmp_path: Path) -> None:
+    with a_broker(tmp_path) as broker, a_sink(broker.port, tmp_path) as sink:
+        sink.tell(LIVE)
+        before = retained(broker.port)
+        with listening(broker.port) as listener, a_sink(broker.port, tmp_path, trial=True) as trial:
+            trial.deliver(an_alert(0, camera="spade-stream-test"), PICTURES)
+            wait_until(lambda: listener.of("spade-stream/alerts/spade-stream-test"))
+        assert retained(broker.port) == before
+        sink.deliver(an_alert(1), PICTURES)
+
+
+# -- Home Assistant ---------------------------------------------------------------------------------------------------
+
+
+def the_device(**options: Any) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(device(Topics("spade-stream", "ha"), "gate", "yard", snapshots=True, **options))
+    return made
+
+
+def test_a_device_has_an_alert_a_strength_a_state_and_a_picture() -> None:
+    parts = the_device()["components"]
+    assert {name: part["platform"] for name, part in parts.items()} == {
+        "alert": "binary_sensor",
+        "strength": "sensor",
+        "state": "sensor",
+        "snapshot": "camera",
+    }
+    assert parts["alert"]["device_class"] == "safety"
+    assert len({part["unique_id"] for part in parts.values()}) == 4
+
+
+def test_the_alert_of_a_camera_that_nobody_watches_is_unavailable_but_its_state_can_be_read() -> None:
+    parts = the_device()["components"]
+    assert parts["alert"]["availability_mode"] == "all"
+    assert [way["topic"] for way in parts["alert"]["availability"]] == [
+        "spade-stream/status",
+        "spade-stream/cameras/gate/state",
+    ]
+    assert [way["topic"] for way in parts["state"]["availability"]] == ["spade-stream/status"]
+    assert set(parts["state"]["options"]) == set(CameraState)
+
+
+def test_without_snapshots_there_is_no_camera_entity() -> None:
+    made = json.loads(device(Topics("p", "ha"), "gate", "yard", snapshots=False))
+    assert "snapshot" not in made["components"]
+
+
+def test_cameras_whose_names_differ_in_a_dot_are_two_devices() -> None:
+    assert object_id("p", "a.b") != object_id("p", "a_b")
+    assert object_id("p", "a-b_1") == "p_a-b_1"
+    assert set(object_id("site/p", "a.b")) <= set("sitep_abcdef0123456789")
+
+
+@pytest.mark.mqtt
+def test_every_camera_is_announced_and_one_that_left_is_cleared(tmp_path: Path) -> None:
+    with a_broker(tmp_path) as broker:
+        with a_sink(broker.port, tmp_path) as sink:
+            sink.tell(LIVE)
+            sink.tell(StateEvent("door", CameraState.LIVE, "", 0.0, 5))
+            both = retained(broker.port)
+        with a_sink(broker.port, tmp_path, {"gate": "yard"}) as sink:
+            sink.tell(LIVE)
+            one = retained(broker.port)
+
+    announced = "homeassistant/device/spade-stream_{}/config".format
+    assert {announced("gate"), announced("door")} <= set(both)
+    assert announced("gate") in one
+    assert [topic for topic in one if "door" in topic] == []
+
+
+@pytest.mark.mqtt
+def test_another_prefix_leaves_nothing_behind_under_the_old_one(tmp_path: Path) -> None:
+    with a_broker(tmp_path) as broker:
+        with a_sink(broker.port, tmp_path) as sink:
+            sink.tell(LIVE)
+        with a_sink(broker.port, tmp_path, prefix="site/north") as sink:
+            sink.tell(LIVE)
+            kept = retained(broker.port)
+
+    assert "site/north/cameras/gate/state" in kept
+    assert [topic for topic in kept if topic.startswith("spade-stream/cameras")] == []
+
+
+@pytest.mark.mqtt
+def test_without_discovery_nothing_is_announced(tmp_path: Path) -> None:
+    with a_broker(tmp_path) as broker, a_sink(broker.port, tmp_path, discovery=None) as sink:
+        sink.tell(LIVE)
+        assert {topic.split("/")[0] for topic in retained(broker.port)} == {"spade-stream"}
+
+
+@pytest.mark.mqtt
+def test_an_alert_that_is_open_stays_on_over_a_restart_of_sink_and_broker(tmp_path: Path) -> None:
+    with a_broker(tmp_path) as broker, a_sink(broker.port, tmp_path) as sink:
+        sink.deliver(an_alert(1), PICTURES)
+    with a_broker(tmp_path) as broker, a_sink(broker.port, tmp_path) as sink:
+        sink.tell(LIVE)
+        assert retained(broker.port)["spade-stream/cameras/gate/alert"] == b"ON"
+
+
+# -- faults -----------------------------------------------------------------------------------------------------------
+
+
+def deliver_until_taken(sink: MqttSink, alert: Alert, failed: Callable[[SinkError], object]) -> None:
+    """As the runner does."""
+    while True:
+        try:
+            return sink.deliver(alert, PICTURES)
+        except SinkError as error:
+            failed(error)
+
+
+@pytest.mark.mqtt
+@pytest.mark.fault(
+    "MQTT broker killed and started again", "no committed alert is lost; what it retained is there again"
+)
+def test_a_broker_that_is_killed_and_started_again_gets_every_alert(tmp_path: Path) -> None:
+    errors: list[SinkError] = []
+    with a_broker(tmp_path) as broker, a_sink(broker.port, tmp_path, timeout=0.5) as sink:
+        sink.tell(LIVE)
+        sink.deliver(an_alert(1), PICTURES)
+        broker.kill()
+        back = threading.Event()
+
+        def failed(error: SinkError) -> None:
+            errors.append(error)
+            if not back.is_set():
+                back.set()
+                broker.start()
+
+        # A broker without a disk has forgotten everything; a listener that comes with it hears what is sent again.
+        deliver_until_taken(sink, an_alert(2, phase=Phase.UPDATE), failed)
+        with listening(broker.port) as listener:
+            for seq in (3, 4):
+                sink.deliver(an_alert(seq, phase=Phase.UPDATE), PICTURES)
+            wait_until(lambda: len(listener.of("spade-stream/alerts/gate")) >= 2)
+        kept = retained(broker.port)
+
+    assert errors
+    assert "lost" in str(errors[0]) or "reached" in str(errors[0])
+    assert kept["spade-stream/cameras/gate/alert"] == b"ON"
+    assert json.loads(kept["spade-stream/cameras/gate/state"])["state"] == "LIVE"
+    assert kept["spade-stream/status"] == b"online"
+    assert "homeassistant/device/spade-stream_door/config" in kept
+
+
+@pytest.mark.mqtt
+@pytest.mark.fault("MQTT broker killed under a stream of alerts", "every committed alert arrives, in order")
+def test_over_kills_of_the_broker_every_committed_alert_arrives_in_order(tmp_path: Path) -> None:
+    with a_place() as place, place.serving(), a_broker(tmp_path, on_disk=True) as broker:
+        config = the_config(tmp_path, place.endpoint, broker.port)
+        stop = threading.Event()
+        thread = threading.Thread(target=programs.sink, args=(config, "mqtt"), kwargs={"stopping": stop.is_set})
+        with listening(broker.port, remembered=True) as listener:
+            thread.start()
+            try:
+                fill(place.outbox, 1, 10)
+                for first in (11, 31):
+                    wait_until(lambda enough=first - 1: len(heard(listener)) >= enough)
+                    broker.kill()
+                    fill(place.outbox, first, first + 19)
+                    broker.start()
+                place.wait_for_places(mqtt=50)
+                wait_until(lambda: "a50" in heard(listener))
+            finally:
+                stop.set()
+                thread.join(20)
+            found = list(dict.fromkeys(heard(listener)))
+    assert found == [f"a{number}" for number in range(1, 51)]
+
+
+def heard(listener: MqttListener) -> list[str]:
+    return [json.loads(payload)["alert_id"] for payload in listener.of("spade-stream/alerts/gate")]
+
+
+def the_config(state: Path, feed: str, port: int) -> Config:
+    data = {
+        "state": str(state / "state"),
+        "cameras": [{"id": "gate", "source": "campus:"}],
+        "feed": {"endpoint": feed},
+        "sinks": [{"type": "mqtt", "host": "127.0.0.1", "port": port, "timeout": 1.0}],
+    }
+    return build_config(data, where="test", base=state, environment={})
+
+
+@pytest.mark.mqtt
+def test_over_tls_the_broker_is_checked(tmp_path: Path) -> None:
+    certificate, key = a_certificate(tmp_path)
+    settings = (f"certfile {certificate}", f"keyfile {key}", "allow_anonymous true", "user root")
+    with a_broker(tmp_path, *settings) as broker:
+        with a_sink(broker.port, tmp_path, host="localhost", tls=True, ca=certificate) as sink:
+            sink.deliver(an_alert(1), PICTURES)
+        with (
+            a_sink(broker.port, tmp_path, host="localhost", tls=True, timeout=1.0) as stranger,
+            pytest.raises(SinkError, match="certificate verify failed"),
+        ):
+            stranger.deliver(an_alert(1), PICTURES)
+
+
+@pytest.mark.mqtt
+@pytest.mark.fault(
+    "MQTT broker goes away in the middle of a delivery", "the same message goes on, none is queued twice"
+)
+def test_a_delivery_that_was_under_way_is_not_sent_again_beside_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with a_broker(tmp_path) as broker, a_sink(broker.port, tmp_path, timeout=0.3) as sink:
+        sink.tell(LIVE)
+        answered = sink._link._on_publish
+        monkeypatch.setattr(sink._link._client, "on_publish", lambda *_: None)  # confirmations get lost
+        with listening(broker.port) as listener:
+            for _ in range(3):
+                with pytest.raises(SinkError, match="no confirmation"):
+                    sink.deliver(an_alert(1), PICTURES)
+            monkeypatch.setattr(sink._link._client, "on_publish", answered)
+            wait_until(lambda: listener.of("spade-stream/alerts/gate"))
+            assert len(listener.of("spade-stream/alerts/gate")) == 1
+
+
+@contextmanager
+def a_guarded_broker(folder: Path) -> Iterator[Broker]:
+    """With the user ``sink`` (password ``right``), who may write below ``allowed`` alone."""
+    passwords, rights = folder / "passwords", folder / "rights"
+    program = "mosquitto_passwd"
+    subprocess.run([program, "-b", "-c", str(passwords), "sink", "right"], check=True, capture_output=True)
+    rights.write_text("user sink\ntopic readwrite allowed/#\ntopic readwrite homeassistant/#\n")
+    for file in (passwords, rights):
+        file.chmod(0o600)
+    settings = ("allow_anonymous false", f"password_file {passwords}", f"acl_file {rights}", "user root")
+    with a_broker(folder, *settings) as broker:
+        yield broker
+
+
+@pytest.mark.mqtt
+@pytest.mark.fault("MQTT broker refuses the password", "said in the error, without the password; tried again")
+@pytest.mark.parametrize("version", [5, 3])
+def test_a_wrong_password_is_a_clear_error_that_does_not_show_it(tmp_path: Path, version: int) -> None:
+    wrong = {"username": "sink", "password": "s3cret-wrong", "version": version, "timeout": 1.0}
+    with a_guarded_broker(tmp_path) as broker, a_sink(broker.port, tmp_path, **wrong) as sink:
+        with pytest.raises(
+            SinkError, match=r"refuses the connection: .*[Nn]ot authorized.*user name, password"
+        ) as caught:
+            sink.deliver(an_alert(1), PICTURES)
+        assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.mqtt
+def test_the_password_may_lie_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("right\n")
+    login = {"username": "sink", "password_file": tmp_path / "password", "prefix": "allowed"}
+    with a_guarded_broker(tmp_path) as broker, a_sink(broker.port, tmp_path, **login) as sink:
+        sink.deliver(an_alert(1), PICTURES)
+
+
+@pytest.mark.mqtt
+@pytest.mark.fault("MQTT broker's access list forbids a topic", "an error that says so; the alert is brought again")
+def test_a_topic_that_the_broker_forbids_is_an_error_and_not_a_delivery(tmp_path: Path) -> None:
+    login = {"username": "sink", "password": "right", "prefix": "forbidden"}
+    with a_guarded_broker(tmp_path) as broker, a_sink(broker.port, tmp_path, **login) as sink:
+        for _ in range(2):
+            with pytest.raises(SinkError, match="refuses what is published: Not authorized"):
+                sink.deliver(an_alert(1), PICTURES)
+
+
+def test_a_secret_file_that_is_missing_stops_the_check(tmp_path: Path) -> None:
+    section = MqttSection(type="mqtt", host="127.0.0.1", username="a", password_file=tmp_path / "none")
+    with pytest.raises(SinkError, match="none: the secret cannot be read: No such file"):
+        check_mqtt(section)
+
+
+def test_an_authority_that_is_no_certificate_stops_the_check(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("not a certificate")
+    with pytest.raises(SinkError, match=r"ca\.pem: TLS cannot be set up"):
+        check_mqtt(MqttSection(type="mqtt", host="broker", tls=True, ca=tmp_path / "ca.pem"))
+
+
+def test_the_check_names_broker_and_topics_and_not_the_password() -> None:
+    said = check_mqtt(MqttSection(type="mqtt", host="broker", tls=True, username="u", password="s3cret"))
+    assert said == "broker:8883 (TLS), topics below spade-stream, discovery below homeassistant"
