@@ -1,0 +1,72 @@
+// What a person can say of an alert: real, false alarm, normal; and how to take that back.
+import { post, url } from "../js/api.js";
+import { announce, button, h, replace, toast } from "../js/dom.js";
+import { bind } from "../js/keys.js";
+import { reviewChip, reviewWord } from "../js/words.js";
+import { normalPanel } from "./normal.js";
+
+/**
+ * @param {any} alert
+ * @param {import("./alert_picture.js").AlertPicture} picture
+ * @param {{ signal: AbortSignal, changed: (news: any) => void }} how
+ * @returns {{ node: HTMLElement, normal: HTMLElement, show: () => void }}
+ */
+export function reviewPanel(alert, picture, { signal, changed }) {
+  const node = h("section", { class: "panel review-panel", "aria-label": "Review" });
+  const normal = h("div", { class: "normal-place" });
+  const note = h("input", { name: "note", maxlength: 500, placeholder: "Optional" });
+  const say = async (verdict) => {
+    try {
+      const news = await post(url`alerts/${alert.alert_id}/review`, { verdict, note: note.value });
+      changed(news);
+      announce(`Reviewed: ${reviewWord(verdict)}`);
+      show();
+    } catch (error) {
+      toast(error.message, "bad");
+    }
+  };
+  const openNormal = () => {
+    if (normal.firstChild) return;
+    const close = () => (replace(normal), picture.choosable(null), show());
+    replace(normal, normalPanel(alert, picture, { signal, close, changed: (news) => (changed(news), show()) }));
+    normal.querySelector("button, input")?.focus({ preventScroll: true });
+    normal.scrollIntoView({ block: "nearest" });
+  };
+  const show = () =>
+    replace(
+      node,
+      h("div", { class: "panel-head" }, h("h2", null, "Your review"), reviewChip(alert)),
+      h(
+        "div",
+        { class: "verdicts" },
+        verdict("Real", "r", "real", alert, say),
+        verdict("False alarm", "f", "false", alert, say),
+        button(["This is normal", h("kbd", null, "n")], openNormal, {
+          class: "button",
+          "aria-pressed": String(alert.review === "normal"),
+        }),
+      ),
+      h("label", { class: "field" }, h("span", null, "Note"), note),
+      alert.review === "open" ? null : button("Take back", () => say("open"), { class: "button quiet small" }),
+      h(
+        "p",
+        { class: "hint" },
+        "Real and false alarm are noted, nothing else. Normal adds it to what the camera takes for normal.",
+      ),
+    );
+  show();
+  bind(signal, {
+    r: ["real", () => say("real")],
+    f: ["false alarm", () => say("false")],
+    n: ["this is normal", openNormal],
+    z: ["take the review back", () => say("open")],
+  });
+  return { node, normal, show };
+}
+
+function verdict(text, key, value, alert, say) {
+  return button([text, h("kbd", null, key)], () => say(value), {
+    class: "button",
+    "aria-pressed": String(alert.review === value),
+  });
+}

@@ -1,0 +1,160 @@
+"""Reviewing alerts: the list, one alert, and "this is normal" with its dry run and its undo."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from .fake_site import Site
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def opened(page: Page, site: Site, number: int = 1) -> None:
+    """Shows an alert of the walkway that has just been raised."""
+    alert = site.alert(number)
+    page.goto(f"{site.base}/#/alerts/{alert}")
+    page.get_by_role("heading", name="Why it fired").wait_for()
+
+
+def test_an_alert_that_is_raised_comes_on_top_of_the_list(page: Page, site: Site) -> None:
+    site.alert(1, ago=600)
+    page.goto(f"{site.base}/#/alerts")
+    rows = page.locator(".alert-row")
+    expect(rows).to_have_count(1)
+    site.alert(2, camera="quad")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("quad")
+    expect(page.locator("#announcer")).to_have_text("New alert on quad")
+    expect(page.get_by_role("link", name=re.compile("Alerts"))).to_contain_text("2")
+
+
+def test_a_list_that_is_read_does_not_move_until_it_is_asked_to(page: Page, site: Site) -> None:
+    site.alert(1, ago=600)
+    page.goto(f"{site.base}/#/alerts")
+    page.locator(".alert-row").first.hover()
+    site.alert(2, camera="quad")
+    page.get_by_role("button", name="Show 1 new alert").wait_for()
+    expect(page.locator(".alert-row").first).to_contain_text("walkway")
+    page.get_by_role("button", name="Show 1 new alert").click()
+    expect(page.locator(".alert-row").first).to_contain_text("quad")
+
+
+def test_filters_stand_in_the_address_and_an_empty_list_says_so(page: Page, site: Site) -> None:
+    site.alert(1)
+    page.goto(f"{site.base}/#/alerts")
+    expect(page.locator(".alert-row")).to_have_count(1)
+    page.locator("select[name=camera]").select_option("quad")
+    expect(page.locator(".empty")).to_contain_text("No alerts in this range")
+    assert "camera=quad" in page.url
+    page.locator("select[name=camera]").select_option("walkway")
+    page.locator("select[name=review]").select_option("open")
+    expect(page.locator(".alert-row")).to_have_count(1)
+
+
+def test_older_pages_of_the_list_are_added_below(page: Page, site: Site) -> None:
+    for number in range(52):
+        site.alert(number, ago=1000 + number)
+    page.goto(f"{site.base}/#/alerts")
+    expect(page.locator(".alert-row")).to_have_count(50)
+    page.get_by_role("button", name="Show older").click()
+    expect(page.locator(".alert-row")).to_have_count(52)
+    expect(page.get_by_role("button", name="Show older")).to_have_count(0)
+
+
+def test_alerts_are_reviewed_with_keys_alone(page: Page, site: Site) -> None:
+    site.alert(1, ago=60)
+    site.alert(2)
+    page.goto(f"{site.base}/#/alerts")
+    page.locator(".alert-row").nth(1).wait_for()
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Why it fired").wait_for()
+    page.keyboard.press("r")
+    expect(page.locator(".alert-head")).to_contain_text("Real")
+    page.keyboard.press("j")
+    expect(page).to_have_url(re.compile("walkway-1$"))
+    page.get_by_role("heading", name="Why it fired").wait_for()
+    page.keyboard.press("f")
+    expect(page.locator(".alert-head")).to_contain_text("False alarm")
+    page.keyboard.press("z")
+    expect(page.locator(".alert-head")).to_contain_text("Not reviewed")
+    assert [site.parts.store.alert(f"walkway-{n}").review for n in (1, 2)] == ["open", "real"]  # type: ignore[union-attr]
+
+
+def test_keys_do_nothing_while_somebody_writes_a_note(page: Page, site: Site) -> None:
+    opened(page, site)
+    page.get_by_label("Note").press_sequentially("rain, fog")
+    expect(page.get_by_label("Note")).to_have_value("rain, fog")
+    page.get_by_role("button", name="False alarm").click()
+    expect(page.locator(".facts")).to_contain_text("rain, fog")
+    expect(page.locator(".history")).to_contain_text("operator")
+
+
+def test_the_mask_is_put_over_the_clean_view_and_taken_off(page: Page, site: Site) -> None:
+    opened(page, site)
+    mask = page.locator("canvas.mask")
+    expect(mask).to_be_visible()
+    alpha = "canvas => [[160, 90], [10, 170]].map(([x, y]) => canvas.getContext('2d').getImageData(x, y, 1, 1).data[3])"
+    assert mask.evaluate(alpha) == [110, 0]  # in the region and beside it
+    page.keyboard.press("m")
+    expect(mask).to_have_count(0)
+    expect(page.locator(".picture-panel .view")).to_be_visible()
+
+
+def test_why_it_fired_and_the_nearest_normal_frames_are_shown(page: Page, site: Site) -> None:
+    opened(page, site)
+    strongest = page.locator(".why li").first
+    expect(strongest).to_contain_text("Looks unlike anything normal here")
+    expect(strongest).to_contain_text("1.50 \u00d7")
+    expect(page.locator(".neighbour")).to_contain_text("Frame 1 of the gallery")
+
+
+def test_normal_shows_what_it_would_silence_before_it_changes_anything_and_can_be_undone(
+    page: Page, site: Site
+) -> None:
+    opened(page, site)
+    gallery = site.parts.config.gallery_of("walkway")
+    page.keyboard.press("n")
+    page.get_by_role("button", name="Show what it would silence").click()
+    dry_run = page.locator(".dry-run")
+    expect(dry_run).to_contain_text("silenced 2 alerts")
+    expect(dry_run).to_contain_text("1.40 \u00d7 → 0.62 \u00d7")
+    expect(dry_run.get_by_role("link", name="walkway-2")).to_have_attribute("href", "#/alerts/walkway-2")
+    assert (gallery / "CURRENT").read_text().strip() == "v000001"
+    page.get_by_role("button", name="Add it to the gallery").click()
+    expect(page.locator(".normal-panel")).to_contain_text("is now version v000002")
+    expect(page.locator(".alert-head")).to_contain_text("Normal")
+    assert (gallery / "CURRENT").read_text().strip() == "v000002"
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".normal-panel")).to_contain_text("v000001 is in force again")
+    expect(page.locator(".alert-head")).to_contain_text("Not reviewed")
+    assert (gallery / "CURRENT").read_text().strip() == "v000001"
+
+
+def test_what_would_silence_an_alert_that_was_called_real_says_so_and_is_no_keypress_away(
+    page: Page, site: Site
+) -> None:
+    site.alert(2)
+    opened(page, site, 2)
+    page.keyboard.press("r")
+    expect(page.locator(".alert-head")).to_contain_text("Real")
+    opened(page, site, 1)
+    page.keyboard.press("n")
+    page.get_by_role("button", name="Show what it would silence").click()
+    expect(page.locator(".dry-run .problem")).to_contain_text("1 alert among them that somebody called real")
+    expect(page.locator(".rescored li").first).to_contain_text("called real")
+    expect(page.get_by_role("button", name="Add it to the gallery")).not_to_be_focused()
+
+
+def test_a_region_is_chosen_by_clicking_it(page: Page, site: Site) -> None:
+    opened(page, site)
+    page.keyboard.press("n")
+    page.locator(".region").first.click()
+    expect(page.get_by_label("Region 1")).to_be_checked()
+    expect(page.get_by_label("The whole frame")).not_to_be_checked()
+    with page.expect_request(re.compile("/normal$")) as sent:
+        page.get_by_role("button", name="Show what it would silence").click()
+    assert sent.value.post_data_json == {"regions": [0], "dry_run": True}
