@@ -26,7 +26,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(ACCEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test tests faults soak fuzz fast lint style types docs clean distclean
+.PHONY: help install demo test tests faults soak fuzz fast lint style types docs site wheel clean distclean
 .NOTPARALLEL:
 
 help: ## list what can be made (the default)
@@ -79,8 +79,16 @@ docs: $(STAMP) ## write the pages that are made from the code
 	$(BIN)/python docs/make_configuration.py
 	$(BIN)/python docs/make_faults.py
 
+site: docs ## these documents as a site that needs no network, into site/ (open site/index.html)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs site
+
+wheel: $(STAMP) ## a package for pip, into dist/
+	rm -rf build
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+	rm -rf build
+
 clean: ## remove what tools and the demo left behind
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info $(OUT)
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site *.egg-info $(OUT)
 	find stream spade_core tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## the same, and the environment
