@@ -1,0 +1,177 @@
+"""What ``gallery follow`` does: lets galleries follow slow change, a little at a time, under the guard of
+``drift_guard``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from spade_core.errors import SpadeError
+from spade_core.gallery import Gallery
+from stream.cli_arguments import add_command, add_origin, add_progress
+from stream.config import Config, parse_config, read_text
+from stream.drift_guard import FollowLimits, Told
+from stream.drift_store import DriftStore
+from stream.errors import StreamError, UsageError
+from stream.kept_frame import decode_kept
+from stream.messages import Alert, iso_time
+from stream.outbox import OutboxReader
+from stream.progress import Step, progress_reporter, tell_result
+from stream.stopping import StopSignal
+
+log = logging.getLogger(__name__)
+
+MOST_OLD_ALERTS = 200
+"""Alerts of a scene that are scored again, the newest: each takes some 0.1 s."""
+
+_PAGE = 500  # alerts read at once
+
+
+def add_follow(actions: Any) -> None:
+    """Adds ``follow`` to the actions of ``gallery``."""
+    command = add_command(
+        actions,
+        "follow",
+        follow,
+        "let galleries follow slow change: add quiet frames that were collected",
+        "Takes what the worker collected (drift.mode), drops what is young, near an alert, or too far from what was\n"
+        "enrolled, and makes a new version of the rest: a few frames a day. Undo with 'gallery use'.",
+    )
+    command.add_argument("config", type=Path, metavar="CONFIG")
+    command.add_argument("--scene", metavar="NAME", help="only this scene (all)")
+    command.add_argument("--dry-run", action="store_true", help="only say what would be added")
+    command.add_argument("--scheduled", action="store_true", help="do nothing unless drift.mode is apply; for a timer")
+    add_progress(command)
+    add_origin(command)
+
+
+def follow(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """Lets the galleries of one scene or of all follow. Exits 1 where one of several could not."""
+    config = _load(arguments)
+    scenes = _scenes(config, arguments.scene)
+    if arguments.scheduled and config.drift.mode != "apply":
+        print(f"drift.mode is {config.drift.mode}: nothing is added by itself")
+        return 0
+    results: list[dict[str, Any]] = []
+    failures = 0
+    for scene in scenes:
+        try:
+            results.append(_follow_one(config, scene, arguments, stop))
+        except SpadeError as error:
+            if len(scenes) == 1:
+                raise
+            failures += 1
+            log.error("scene %s: %s", scene, error)
+    if arguments.progress == "json":
+        tell_result(results[0] if arguments.scene else {"scenes": results})
+    else:
+        for result in results:
+            _print(config, result, dry_run=arguments.dry_run)
+    return 1 if failures else 0
+
+
+def _load(arguments: argparse.Namespace) -> Config:
+    path: Path = arguments.config
+    where, base = str(arguments.named or path), arguments.base or path.resolve().parent
+    return parse_config(read_text(path, where=where), where=where, base=base, environment=os.environ)
+
+
+def _scenes(config: Config, scene: str | None) -> list[str]:
+    known = list(dict.fromkeys(name for camera in config.cameras for name in camera.scene_names))
+    if scene is not None and scene not in known:
+        raise UsageError(f"--scene {scene!r}: no camera looks at it; there is: {', '.join(known)}")
+    return known if scene is None else [scene]
+
+
+def _follow_one(config: Config, scene: str, arguments: argparse.Namespace, stop: StopSignal) -> dict[str, Any]:
+    store = DriftStore(config.drift_folder, most=config.drift.keep)
+    candidates = store.candidates(scene)
+    if not candidates:  # before the network is loaded
+        return {"scene": scene, "version": None, "added": 0, "refused": []}
+    from stream.drift_follow import Follower, OldAlert  # loads torch, which the command line does without
+    from stream.drift_follow import follow as decide
+    from stream.engine import extractor_of, use_threads
+    from stream.enroll import Progress
+
+    use_threads(config.worker.threads)
+    with progress_reporter(f"follow {scene}", unit="frame", form=arguments.progress) as tell:
+
+        def on_progress(progress: Progress) -> None:
+            if stop():
+                raise StreamError("stopped; no gallery was changed")
+            tell(Step(progress.stage, progress.frames, progress.expected))
+
+        follower = Follower(
+            Gallery(config.gallery_of(scene)),
+            extractor=extractor_of(config),
+            limits=_limits(config),
+            on_progress=on_progress,
+        )
+        with OutboxReader(config.outbox, config.evidence) as outbox:
+            alerts = list(_alerts(outbox))
+            now = time.time()
+            found = decide(
+                scene,
+                follower,
+                candidates,
+                told=told_of(alerts),
+                old=(OldAlert(frame, threshold) for frame, threshold in _kept_frames(config, alerts, scene)),
+                now=now,
+                note=None if arguments.dry_run else {"made": iso_time(now), "sources": ["drift following"]},
+                decided=store.remove,
+            )
+    return found.to_json()
+
+
+def _limits(config: Config) -> FollowLimits:
+    drift = config.drift
+    return FollowLimits(hold=drift.hold_hours * 3600, day_part=drift.day_part, total_part=drift.total_part)
+
+
+def _alerts(outbox: OutboxReader) -> Iterator[Alert]:
+    seq = 0
+    while page := outbox.read_after(seq, limit=_PAGE):
+        yield from page
+        seq = page[-1].seq
+
+
+def told_of(alerts: Sequence[Alert]) -> list[Told]:
+    """When there were alerts, from their messages."""
+    found: dict[str, Told] = {}
+    for alert in alerts:
+        last = max(alert.frame_time, alert.ended_at or alert.frame_time)
+        before = found.get(alert.alert_id)
+        begin = min(alert.started_at, before.begin if before else alert.started_at)
+        found[alert.alert_id] = Told(alert.camera, begin, max(last, before.end if before else last))
+    return list(found.values())
+
+
+def _kept_frames(config: Config, alerts: Sequence[Alert], scene: str) -> Iterator[tuple[Any, float]]:
+    """What the newest alerts of a scene were scored by, and the threshold then; what cannot be read is passed over."""
+    newest = {alert.alert_id: alert for alert in alerts if alert.scene == scene and alert.frame is not None}
+    for alert in list(newest.values())[-MOST_OLD_ALERTS:]:
+        try:
+            yield decode_kept((config.evidence / str(alert.frame)).read_bytes()), alert.threshold
+        except (OSError, ValueError) as error:
+            log.warning("alert %s cannot be scored again: %s", alert.alert_id, error)
+
+
+def _print(config: Config, result: dict[str, Any], *, dry_run: bool) -> None:
+    folder = config.gallery_of(result["scene"])
+    refused = ", ".join(f"{entry['count']} {entry['reason']}" for entry in result["refused"]) or "none"
+    if dry_run:
+        print(f"scene {result['scene']}: {result['added']} frame(s) would be added; refused: {refused}")
+    elif result["version"] is None:
+        print(f"scene {result['scene']}: nothing was added; refused: {refused}")
+    else:
+        print(
+            f"{folder}: {result['version']}, {result['added']} frame(s) added; refused: {refused}; a worker that runs "
+            f"takes it up when it is told to (SIGHUP)\n"
+            f"undo: spade-stream gallery use {folder} VERSION, one of 'spade-stream gallery versions {folder}'"
+        )
