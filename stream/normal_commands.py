@@ -1,0 +1,223 @@
+"""``gallery normal``: see ``normal``. Also the home of its arguments."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from spade_core.gallery import Gallery
+from spade_core.preprocess import Preprocess
+from stream.cli_arguments import add_command, add_origin, add_progress, from_zero, sequence_number
+from stream.config import Config, parse_config, read_text
+from stream.errors import StreamError, UsageError
+from stream.messages import Phase, iso_time
+from stream.operator_settings import CameraOperator, read_settings
+from stream.outbox import OutboxReader
+from stream.progress import Step, progress_reporter, tell_result
+from stream.stopping import StopSignal
+
+DAY = 86_400.0  # s
+
+
+def add_normal(actions: Any) -> None:
+    """Adds the action to those of ``gallery``."""
+    command = add_command(
+        actions,
+        "normal",
+        normal,
+        "say that what an alert shows is normal: it joins the gallery, as a new version",
+        "First scores the stored alerts of the scene again, and says which of them there would not have been.\n"
+        "Undo with 'gallery use DIR OLD-VERSION'.",
+    )
+    command.add_argument("config", type=Path, metavar="CONFIG")
+    command.add_argument("alert", metavar="ALERT_ID")
+    command.add_argument(
+        "--message",
+        choices=[str(phase) for phase in Phase],
+        help="only the frames of this kind of message (all; with --region the strongest one)",
+    )
+    command.add_argument(
+        "--region",
+        type=sequence_number,
+        action="append",
+        default=[],
+        metavar="N",
+        help="only this region of the frame, counted from 0; may be given several times (the whole frame)",
+    )
+    command.add_argument("--dry-run", action="store_true", help="only say what would have been silenced")
+    command.add_argument("--days", type=from_zero, default=30.0, help="of alerts that are scored again (30)")
+    command.add_argument(
+        "--real",
+        action="append",
+        default=[],
+        metavar="ALERT_ID",
+        help="an alert that somebody called real: listed first if it would be silenced; may be given several times",
+    )
+    add_progress(command)
+    add_origin(command)
+
+
+def normal(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """Adds an alert's frame, or regions of it, to the gallery of its scene."""
+    where, base = str(arguments.named or arguments.config), arguments.base or arguments.config.resolve().parent
+    config = parse_config(read_text(arguments.config, where=where), where=where, base=base, environment=os.environ)
+    if not config.outbox.is_file():
+        raise UsageError(f"{config.outbox}: there is no outbox yet, and so no alert that could be normal")
+    with (
+        OutboxReader(config.outbox, config.evidence) as outbox,
+        progress_reporter("normal", unit="frame", form=arguments.progress) as report,
+    ):
+
+        def tell(stage: str, done: int, total: int | None, text: str) -> None:
+            if stop():
+                raise StreamError("stopped; nothing was added")
+            report(Step(stage, done, total, text))
+
+        result = make_normal(
+            config,
+            outbox,
+            arguments.alert,
+            message=None if arguments.message is None else Phase(arguments.message),
+            regions=tuple(dict.fromkeys(arguments.region)),
+            since=time.time() - arguments.days * DAY,
+            real=frozenset(arguments.real),
+            dry_run=arguments.dry_run,
+            tell=tell,
+        )
+    if arguments.progress == "json":
+        tell_result(result)
+    else:
+        print("\n".join(in_words(result, config.gallery_of(result["scene"]))))
+    return 0
+
+
+def make_normal(
+    config: Config,
+    outbox: OutboxReader,
+    alert_id: str,
+    *,
+    message: Phase | None,
+    regions: Sequence[int],
+    since: float,
+    real: frozenset[str],
+    dry_run: bool,
+    tell: Callable[[str, int, int | None, str], None],
+) -> dict[str, Any]:
+    """See ``stream.normal``.
+
+    Args:
+        config: of the run.
+        outbox: its alerts.
+        alert_id: the alert that shows something normal.
+        message: see :func:`stream.normal.chosen_frames`.
+        regions: see there.
+        since: Unix seconds, from which on alerts are scored again.
+        real: ids of alerts that an operator called real.
+        dry_run: write nothing.
+        tell: told (stage, done, total, words); may raise, and then nothing was added.
+
+    Returns:
+        JSON-able: ``scene``, ``from`` and ``version`` (None: nothing was written), ``frames`` that were added,
+        ``rescored``, ``not_rescored``, ``silenced``, ``kept`` and the command that undoes it.
+
+    Raises:
+        UsageError: there is no such alert, region or stored frame.
+        SpadeError: the gallery cannot be used or changed.
+        OutboxError: the outbox cannot be read.
+    """
+    from spade_core.confirmed import WithConfirmed
+    from spade_core.methods import gallery_parameters
+    from stream import normal as rules
+    from stream.engine import extractor_of, use_threads
+    from stream.gallery_add import add_kept, new_frames
+    from stream.normal_judge import TwoVersions
+
+    tell("reading", 0, None, "reading the alert")
+    preprocess = Preprocess(config.method.size, config.method.crop)
+    chosen = rules.chosen_frames(outbox, alert_id, message=message, regions=regions, preprocess=preprocess)
+    scene = chosen[0].alert.scene
+    gallery = Gallery(config.gallery_of(scene))
+    frames, inside = [one.frame for one in chosen], [one.inside for one in chosen]
+    use_threads(config.worker.threads)
+    extractor, parameters = extractor_of(config), gallery_parameters(gallery)
+    new = new_frames(gallery, frames, extractor=extractor, inside=inside, confirmed=True)
+    judge = TwoVersions(
+        gallery,
+        WithConfirmed(gallery, new, parameters=parameters, device=extractor.backbone.device),
+        gallery.calibration,
+        parameters=parameters,
+        extractor=extractor,
+        cameras=_as_seen(config),
+        part=config.method.part,
+    )
+    history = rules.rescored(
+        outbox,
+        scene=scene,
+        since=since,
+        always=alert_id,
+        judge=judge,
+        preprocess=preprocess,
+        real=real,
+        on_progress=lambda done, total: tell("rescoring", done, total, f"{done} of {total} alerts scored again"),
+    )
+    after = None
+    if not dry_run:
+        after = add_kept(
+            gallery,
+            frames,
+            extractor=extractor,
+            inside=inside,
+            confirmed=True,
+            note={"made": iso_time(time.time()), "sources": [f"alert {alert_id}"], "regions": list(regions)},
+            on_progress=lambda progress: tell(progress.stage, progress.frames, progress.expected, progress.stage),
+        )
+    return {
+        "scene": scene,
+        "from": gallery.version,
+        "version": None if after is None else after.version,
+        "frames": len(frames),
+        "rescored": history.rescored,
+        "not_rescored": history.not_rescored,
+        "silenced": [one.to_json() for one in history.silenced],
+        "kept": [one.to_json() for one in history.kept],
+        "undo": None if after is None else f"spade-stream gallery use {gallery.folder} {gallery.version}",
+    }
+
+
+def _as_seen(config: Config) -> dict[str, Any]:
+    """What is set for each camera now: alerts are judged as they would come now."""
+    from stream.normal_judge import AsSeen
+
+    operators = read_settings(config.operator_settings).cameras
+    found = {}
+    for camera in config.cameras:
+        own = operators.get(camera.id, CameraOperator())
+        found[camera.id] = AsSeen((*camera.zones, *own.zones), own.threshold_factor)
+    return found
+
+
+def in_words(result: dict[str, Any], folder: Path) -> list[str]:
+    """The result for people, a line each."""
+    real = [one["alert_id"] for one in result["silenced"] if one.get("real")]
+    lines = [
+        f"scene {result['scene']}: {result['rescored']} alerts scored again, {result['not_rescored']} could not be",
+        *(f"  a REAL alert is silenced: {alert_id}" for alert_id in real),
+        f"  {len(result['silenced'])} would have been silenced, {len(result['kept'])} not",
+    ]
+    for name in ("silenced", "kept"):
+        lines += [
+            f"    {name:9} {one['alert_id']}  {one['before']:.2f} -> {one['after']:.2f} x threshold"
+            for one in result[name]
+        ]
+    if result["version"] is None:
+        return [*lines, f"{folder}: {result['from']} stays in force; without --dry-run this makes a new version"]
+    return [
+        *lines,
+        f"{folder}: {result['version']} is in force ({result['frames']} frame(s) added); a worker that runs takes it "
+        "up when it is reloaded (SIGHUP) or started again",
+        f"undo: {result['undo']}",
+    ]
