@@ -15,15 +15,21 @@ from typing import Any
 
 import yaml
 
-from stream import config
+from stream import config, sink_sections
 from stream.policy import PolicySettings
 
 HERE = Path(__file__).parent
 PAGE = HERE / "configuration.md"
 TEXTS: dict[str, Any] = yaml.safe_load((HERE / "configuration-texts.yaml").read_text(encoding="utf-8"))
 
-TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "`true`, `false`"}
-FORMATS = {"path": "path", "date-time": "time"}
+TYPES = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "`true`, `false`",
+    "object": "mapping of texts",
+}
+FORMATS = {"path": "path", "date-time": "time", "zone": "`{name, kind, polygon}`", "scene": "`{scene, hours}`"}
 BOUNDS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
 
 
@@ -43,13 +49,18 @@ def page() -> str:
         parts.append(f"## {name}\n")
         for model in inside:
             parts.append(_introduction(name, schema["properties"][name], models[model]))
-            parts.append(_table(f"{name}.", models[model], getattr(config, model)))
+            parts.append(_table(f"{name}.", models[model], _class(model)))
             used |= {f"{name}.{key}" for key in models[model]["properties"]}
         if name in TEXTS["after"]:
             parts.append(TEXTS["after"][name])
     if stale := set(TEXTS["meaning"]) - used | set(TEXTS["after"]) - set(sections):
         raise ValueError(f"configuration-texts.yaml explains what is no key: {', '.join(sorted(stale))}")
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _class(model: str) -> type:
+    found: type = getattr(config, model, None) or getattr(sink_sections, model)
+    return found
 
 
 def _models_in(about: Any) -> list[str]:

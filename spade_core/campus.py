@@ -17,7 +17,7 @@ begins. Retrieval of the nearest normal frame (K = 1) stays: it explains the ale
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -32,8 +32,8 @@ from spade_core.errors import GalleryCorrupt, InputError
 from spade_core.extractor import Features
 from spade_core.gallery import NormalFrames
 from spade_core.later import Later
-from spade_core.motion import GRID, MEMORY, usual_speed
-from spade_core.place_bank import PlaceBank, build_bank
+from spade_core.motion import GRID, MEMORY, confirmed_speed, usual_speed
+from spade_core.place_bank import PlaceBank, build_bank, extended_bank
 from spade_core.retrieval import NearestFrames, image_score
 from spade_core.runtime import Runtime
 from spade_core.scorer import Explanation, FrameScore, Smoothing
@@ -205,6 +205,27 @@ class CampusScorer:
             np.maximum(score, lasting, out=score)
         return score
 
+    def parts(self, channels: Channels, scales: Mapping[str, float], row: int, column: int) -> dict[str, float]:
+        """What each channel alone would score at a pixel: 1 = it would alert without the others.
+
+        So the squares of appearance and motion add up to that of the score, unless persistence made it. A channel that
+        does not count, or is not known, is not there.
+        """
+        wanted = self.parameters.channels
+        with_motion = "motion" in wanted and channels.motion is not None
+        # As in ``fused``: appearance has a threshold of its own where motion is not known.
+        passing = "motion" in wanted and not with_motion
+        found = {}
+        if "appearance" in wanted or passing:
+            scale = scales["passing"] if passing else scales["appearance"] * scales["moving"]
+            found["appearance"] = channels.appearance / np.float32(scale)
+        if with_motion:
+            assert channels.motion is not None
+            found["motion"] = channels.motion / np.float32(scales["motion"] * scales["moving"])
+        if "persistence" in wanted:
+            found["persistence"] = channels.persistence / np.float32(scales["persistence"])
+        return {name: float(self.smoothed(cells)[row, column]) for name, cells in found.items()}
+
     def moving(self, channels: Channels, scales: Mapping[str, float]) -> NDArray[np.float32] | None:
         """(S, S) length of the deviation in appearance and motion, each in its own scale; None where motion is unknown.
 
@@ -224,9 +245,22 @@ class CampusScorer:
 
 
 def campus_arrays(
-    normal: NormalFrames, *, parameters: CampusParameters, device: torch.device
+    normal: NormalFrames,
+    *,
+    parameters: CampusParameters,
+    device: torch.device,
+    confirmed: Sequence[int] = (),
+    motion_scale: float = 1.0,
 ) -> dict[str, NDArray[Any]]:
     """What a gallery keeps ready for this method: the bank of places, and how fast what moves usually is.
+
+    Args:
+        normal: the scene's normal frames.
+        parameters: of the method.
+        device: where to compute.
+        confirmed: frames that somebody called normal. Each is in the bank whatever the others are; and a speed that one
+            shows at a place counts there as what held-out normal footage reaches, not as more.
+        motion_scale: what that reaches, in usual speeds (``scales["motion"]``); 1 where nothing is confirmed.
 
     Raises:
         GalleryCorrupt: the gallery holds no motion maps.
@@ -235,8 +269,40 @@ def campus_arrays(
     if motion.ndim != 3 or motion.shape[1:] != (GRID, GRID):
         raise GalleryCorrupt("the gallery has no motion maps")
     return {
-        BANK: build_bank(normal, count=parameters.bank, average=parameters.average, device=device),
-        USUAL_SPEED: usual_speed(motion),
+        BANK: build_bank(
+            normal, count=parameters.bank, average=parameters.average, device=device, confirmed=confirmed
+        ),
+        USUAL_SPEED: confirmed_speed(
+            usual_speed(np.delete(motion, list(confirmed), axis=0) if confirmed else motion),
+            motion[list(confirmed)],
+            scale=motion_scale,
+        ),
+    }
+
+
+def extended_campus_arrays(
+    arrays: Mapping[str, NDArray[Any]],
+    levels: Sequence[Sequence[NDArray[np.floating]]],
+    motion: NDArray[np.float16],
+    *,
+    parameters: CampusParameters,
+    before: int,
+    motion_scale: float,
+) -> dict[str, NDArray[Any]]:
+    """What :func:`campus_arrays` makes when frames are confirmed on top of a gallery, without reading that again.
+
+    Args:
+        arrays: of the gallery as it is.
+        levels: of each new frame, finest first.
+        motion: (M, GRID, GRID) of the M new frames; NaN where it is not known.
+        parameters: of the method.
+        before: confirmed frames in the gallery as it is.
+        motion_scale: see :func:`campus_arrays`.
+    """
+    bank = np.asarray(arrays[BANK])
+    return {
+        BANK: extended_bank(bank, levels, average=parameters.average, before=before),
+        USUAL_SPEED: confirmed_speed(np.asarray(arrays[USUAL_SPEED]), motion, scale=motion_scale),
     }
 
 
@@ -256,18 +322,32 @@ class CampusFrameScorer:
         return SceneMemory(self._scorer.parameters.persistence)
 
     def score_frame(
-        self, features: Features, *, motion: NDArray[np.float16] | None, time: float, memory: SceneMemory
+        self,
+        features: Features,
+        *,
+        motion: NDArray[np.float16] | None,
+        time: float,
+        memory: SceneMemory,
+        threshold_factor: float = 1.0,
     ) -> FrameScore:
         """See :class:`spade_core.methods.FrameScorer`."""
         channels = self._scorer.channels(features, motion=motion, time=time, memory=memory)
         pixels = self._scorer.fused(channels, self._scales)
-        peak, scorer = float(pixels.max()), self._scorer
-        if peak < DETAIL_FROM:
-            return FrameScore(peak, pixels, Later(lambda: scorer.explanation(features)))
+        peak, scorer, scales = float(pixels.max()), self._scorer, self._scales
+
+        def parts(row: int, column: int) -> Mapping[str, float]:
+            return scorer.parts(channels, scales, row, column)
+
+        # Of a lower threshold, weaker frames are shown and regions reach further; of a higher one, never less far.
+        lowered = min(1.0, threshold_factor)
+        grow = self._grow * lowered
+        if peak < DETAIL_FROM * lowered:
+            return FrameScore(peak, pixels, Later(lambda: scorer.explanation(features)), parts=parts)
         kept = features.kept()  # an alert shows its strongest frame when it ends
         return FrameScore(
             peak,
             pixels,
             Later(lambda: scorer.explanation(kept)),
-            Later(lambda: scorer.detail.map(kept, pixels >= self._grow)),  # regions are nowhere else
+            Later(lambda: scorer.detail.map(kept, pixels >= grow)),  # regions are nowhere else
+            parts,
         )

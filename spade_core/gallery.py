@@ -45,6 +45,7 @@ class GalleryFrame:
     source: str  # clip or camera, for people; holds no credentials
     index: int  # native frame index there
     media_time: float  # seconds since that source's first frame
+    confirmed: bool = False  # somebody called it normal, after it had raised an alert
 
 
 class NormalFrames(Protocol):
@@ -192,13 +193,21 @@ class Gallery:
 def _frames(path: Path) -> tuple[tuple[GalleryFrame, ...], list[int]]:
     data = read_json(path)
     try:
-        frames = tuple(GalleryFrame(str(f["source"]), int(f["index"]), float(f["media_time"])) for f in data["frames"])
+        frames = tuple(
+            GalleryFrame(str(f["source"]), int(f["index"]), float(f["media_time"]), f.get("confirmed", False) is True)
+            for f in data["frames"]
+        )
         ends = [int(end) for end in data["thumbnail_ends"]]
     except (KeyError, TypeError, ValueError) as error:
         raise GalleryCorrupt(f"{path}: not well formed: {error}. {REMEDY}") from None
     if len(ends) != len(frames):
         raise GalleryCorrupt(f"{path}: {len(frames)} frames but {len(ends)} thumbnails. {REMEDY}")
     return frames, ends
+
+
+def confirmed_frames(frames: Sequence[GalleryFrame]) -> list[int]:
+    """Positions of the frames that somebody called normal."""
+    return [index for index, frame in enumerate(frames) if frame.confirmed]
 
 
 def frames_json(frames: Sequence[GalleryFrame], thumbnail_ends: Sequence[int]) -> dict[str, Any]:

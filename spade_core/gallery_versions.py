@@ -97,7 +97,8 @@ def use_version(folder: Path, name: str, *, on_progress: Callable[[int, int], No
 
 
 def prunable(folder: Path, *, keep: int) -> tuple[Version, ...]:
-    """The versions that may go where only ``keep`` are to stay: the one in force, and the newest of the others.
+    """The versions that may go where only ``keep`` are to stay: the one in force, and the newest of the others. The one
+    that it follows from, by which later frames are judged (``note.drift.anchor``), stays as well.
 
     Raises:
         InputError: ``keep`` is less than 1.
@@ -105,8 +106,15 @@ def prunable(folder: Path, *, keep: int) -> tuple[Version, ...]:
     """
     if keep < 1:
         raise InputError(f"keep = {keep}: the version in force always stays, so at least 1")
-    others = [version for version in list_versions(folder) if not version.in_force]
+    versions = list_versions(folder)
+    anchors = {_anchor_of(version.note) for version in versions if version.in_force}
+    others = [version for version in versions if not version.in_force and version.name not in anchors]
     return tuple(others[: max(0, len(others) - (keep - 1))])
+
+
+def _anchor_of(note: Mapping[str, Any]) -> str:
+    drift = note.get("drift")
+    return str(drift.get("anchor", "")) if isinstance(drift, Mapping) else ""
 
 
 def prune(folder: Path, *, keep: int) -> tuple[Version, ...]:

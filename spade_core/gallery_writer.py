@@ -124,6 +124,11 @@ class GalleryWriter:
         return len(self._pooled)
 
     @property
+    def frames(self) -> tuple[GalleryFrame, ...]:
+        """Where the frames in the slots filled so far came from."""
+        return tuple(self._frames)
+
+    @property
     def pooled(self) -> NDArray[np.float32]:
         """(n, D) float32: the slots filled so far."""
         return self._pooled[: len(self)]

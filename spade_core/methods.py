@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,7 +33,13 @@ class FrameScorer(Protocol):
         ...
 
     def score_frame(
-        self, features: Features, *, motion: NDArray[np.float16] | None, time: float, memory: SceneMemory
+        self,
+        features: Features,
+        *,
+        motion: NDArray[np.float16] | None,
+        time: float,
+        memory: SceneMemory,
+        threshold_factor: float = 1.0,
     ) -> FrameScore:
         """Scores one frame.
 
@@ -42,6 +48,7 @@ class FrameScorer(Protocol):
             motion: (GRID, GRID) motion map; None = not known.
             time: seconds; frames of a camera come in order.
             memory: of the camera.
+            threshold_factor: of the calibrated threshold: from there on the frame may be shown. Changes no score.
 
         Raises:
             GalleryCorrupt: features on disk are damaged.
@@ -99,19 +106,31 @@ def motion_meter(parameters: Parameters, preprocess: Preprocess) -> MotionMeter:
     return MotionMeter(preprocess, memory=memory)
 
 
-def gallery_arrays(normal: NormalFrames, *, parameters: Parameters, device: torch.device) -> dict[str, NDArray[Any]]:
+def gallery_arrays(
+    normal: NormalFrames,
+    *,
+    parameters: Parameters,
+    device: torch.device,
+    confirmed: Sequence[int] = (),
+    scales: Mapping[str, float] | None = None,
+) -> dict[str, NDArray[Any]]:
     """What the method keeps ready in a gallery, made from all of its frames; see :meth:`NormalFrames.array`.
 
     Args:
         normal: the scene's normal frames, all of them.
         parameters: of the method to use.
         device: where to compute.
+        confirmed: frames that somebody called normal; see :func:`spade_core.campus.campus_arrays`.
+        scales: of the calibration that the gallery gets; None = there is none yet, and then nothing is confirmed.
 
     Returns:
         Arrays by name (a-z, 0-9, _): float16, float32 or int32. Empty where the method keeps none.
     """
     if isinstance(parameters, CampusParameters):
-        return campus_arrays(normal, parameters=parameters, device=device)
+        motion_scale = (scales or {}).get("motion", 1.0)
+        return campus_arrays(
+            normal, parameters=parameters, device=device, confirmed=confirmed, motion_scale=motion_scale
+        )
     return {}
 
 
@@ -159,7 +178,13 @@ class _SpadeFrameScorer:
         return SceneMemory(1.0)
 
     def score_frame(
-        self, features: Features, *, motion: NDArray[np.float16] | None, time: float, memory: SceneMemory
+        self,
+        features: Features,
+        *,
+        motion: NDArray[np.float16] | None,
+        time: float,
+        memory: SceneMemory,
+        threshold_factor: float = 1.0,
     ) -> FrameScore:
         return self._scorer.score(features, times=[time])[0]
 

@@ -166,6 +166,25 @@ def usual_speed(maps: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.asarray(usual + NOISE_FLOOR, np.float32)
 
 
+def confirmed_speed(
+    usual: NDArray[np.float32], maps: NDArray[np.floating], *, scale: float
+) -> NDArray[np.float32]:
+    """The usual speed of a scene in which somebody called what these frames show normal.
+
+    One frame among thousands would not move a mean. So the usual speed is raised where it has to be for each of these
+    speeds to be no more than ``scale`` times it, which is what normal footage reaches.
+
+    Args:
+        usual: (GRID, GRID) from :func:`usual_speed`.
+        maps: (M, GRID, GRID) motion maps; rows of NaN are passed over.
+        scale: usual speeds, above 0.
+    """
+    known = maps[~np.isnan(maps).any(axis=(1, 2))].astype(np.float32)
+    if not len(known):
+        return usual
+    return np.asarray(np.maximum(usual, known.max(axis=0) / np.float32(scale)), np.float32)
+
+
 def _around(cells: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(cv2.GaussianBlur(cells, (0, 0), NEIGHBOURHOOD), np.float32)
 

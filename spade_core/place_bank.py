@@ -21,6 +21,10 @@ from spade_core.runtime import Runtime
 LEVELS = (1, 2)
 """Pyramid levels that a place's feature is made of, counted from 0: the finest one sees edges, not things."""
 
+MOST_CONFIRMED = 64
+"""Confirmed features of a place that a bank holds on top of the chosen ones: half as many again as it is made of. Of
+more, those are kept that cover the others best."""
+
 _BLOCK = 64  # gallery frames read at once
 
 
@@ -69,11 +73,22 @@ def k_center(features: torch.Tensor, count: int) -> list[int]:
     return taken
 
 
-def build_bank(normal: NormalFrames, *, count: int, average: int, device: torch.device) -> NDArray[np.float16]:
-    """The bank of a scene: of each place the ``count`` gallery features that :func:`k_center` chooses there.
+def build_bank(
+    normal: NormalFrames, *, count: int, average: int, device: torch.device, confirmed: Sequence[int] = ()
+) -> NDArray[np.float16]:
+    """The bank of a scene: of each place the ``count`` gallery features that :func:`k_center` chooses there, and those
+    of confirmed frames.
+
+    Args:
+        normal: N frames.
+        count: features chosen of each place.
+        average: see :func:`place_features`.
+        device: where to compute.
+        confirmed: frames that somebody called normal: they are never among the chosen ones and left out, but on top.
 
     Returns:
-        (h, w, n, C) float16, n = min(count, N): it takes the place of N frames.
+        (h, w, n, C) float16, n = min(count, N - M) + min(M, MOST_CONFIRMED) for M confirmed frames, which stand at the
+        end: it takes the place of N frames.
     """
     frames = len(normal.pooled)
     blocks = []
@@ -82,14 +97,55 @@ def build_bank(normal: NormalFrames, *, count: int, average: int, device: torch.
         levels = [torch.from_numpy(np.stack([pyramid[level] for pyramid in pyramids])) for level in range(3)]
         blocks.append(place_features(levels, average=average).half())
     everything = torch.cat(blocks)  # (N, C, h, w) in half precision: 80 KB a frame
-    channels, height, width = everything.shape[1:]
+    others = sorted(set(range(frames)) - set(confirmed))
+    bank = _chosen(everything[others] if confirmed else everything, count, device)
+    return with_confirmed(bank, _by_place_first(everything[list(confirmed)])) if confirmed else bank
+
+
+def extended_bank(
+    bank: NDArray[np.float16], levels: Sequence[Sequence[NDArray[np.floating]]], *, average: int, before: int
+) -> NDArray[np.float16]:
+    """A bank with more confirmed frames: what :func:`build_bank` makes with them, without reading the others again.
+
+    No distance to it is larger than to the bank before, as long as no more than ``MOST_CONFIRMED`` are confirmed.
+
+    Args:
+        bank: (h, w, n, C) from :func:`build_bank`.
+        levels: of each frame that is added, (C_l, H_l, W_l) each, finest first.
+        average: as the bank was built with.
+        before: confirmed frames that the bank was built with.
+    """
+    stacked = [torch.from_numpy(np.stack([frame[level] for frame in levels])) for level in range(len(levels[0]))]
+    added = _by_place_first(place_features(stacked, average=average).half())
+    chosen = bank.shape[2] - min(before, MOST_CONFIRMED)
+    return with_confirmed(bank[:, :, :chosen], np.concatenate([bank[:, :, chosen:], added], axis=2))
+
+
+def with_confirmed(bank: NDArray[np.float16], confirmed: NDArray[np.float16]) -> NDArray[np.float16]:
+    """(h, w, n + min(M, MOST_CONFIRMED), C): a bank (h, w, n, C), and (h, w, M, C) features at its end."""
+    height, width, found, channels = confirmed.shape
+    if found > MOST_CONFIRMED:
+        flat = torch.from_numpy(confirmed).float().reshape(height * width, found, channels)
+        kept = np.array([sorted(k_center(here, MOST_CONFIRMED)) for here in flat]).reshape(height, width, -1, 1)
+        confirmed = np.take_along_axis(confirmed, kept, axis=2)
+    return np.concatenate([bank, confirmed], axis=2)
+
+
+def _chosen(features: torch.Tensor, count: int, device: torch.device) -> NDArray[np.float16]:
+    """(h, w, n, C) of (N, C, h, w) features."""
+    frames, channels, height, width = features.shape
     bank = np.empty((height, width, min(count, frames), channels), np.float16)
     with torch.inference_mode():
         for row in range(height):
             for column in range(width):
-                here = everything[:, :, row, column].to(device).float()
+                here = features[:, :, row, column].to(device).float()
                 bank[row, column] = here[k_center(here, count)].half().cpu().numpy()
     return bank
+
+
+def _by_place_first(features: torch.Tensor) -> NDArray[np.float16]:
+    """(h, w, M, C) of (M, C, h, w) features."""
+    return np.asarray(features.permute(2, 3, 0, 1).cpu().numpy(), np.float16)
 
 
 class PlaceBank:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -68,6 +68,17 @@ class FrameScore:
     pixel_scores: NDArray[np.float32]  # (S, S): eq. 3, upsampled to the scoring image and smoothed
     explanation: Later[Explanation]
     detail_map: Later[NDArray[np.float32]] | None = None
+    parts: Callable[[int, int], Mapping[str, float]] | None = None  # (row, column) -> see channels; None = not known
+
+    @property
+    def channels(self) -> Mapping[str, float]:
+        """What each channel gave where the score is highest, in the unit of the score: alone, it would have made that
+        score there. Empty where it is not known.
+        """
+        if self.parts is None:
+            return {}
+        row, column = np.unravel_index(int(self.pixel_scores.argmax()), self.pixel_scores.shape)
+        return self.parts(int(row), int(column))
 
     @property
     def image_score(self) -> float:
@@ -170,7 +181,12 @@ class SpadeScorer:
         peak = float(pixels.max())
         if not np.isfinite(peak):
             raise InputError("pixel scores are not finite: inference failed")
-        return FrameScore(peak, pixels, Later.known(Explanation(image, neighbours)))
+        return FrameScore(
+            peak,
+            pixels,
+            Later.known(Explanation(image, neighbours)),
+            parts=lambda row, column: {"correspondence": float(pixels[row, column])},
+        )
 
 
 class Smoothing:

@@ -15,6 +15,7 @@ from spade_core.errors import SpadeError
 from spade_core.regions import mask_regions, placed
 from spade_core.scorer import Explanation, FrameScore
 from stream.engine import Scored
+from stream.kept_frame import KeptFrame, encode_kept
 from stream.messages import Alert, Evidence, FramePacket, Neighbour, Phase, Region
 from stream.overlay import encode, evidence
 from stream.policy import AlertPolicy, Decision, Observation, PolicySettings
@@ -49,21 +50,27 @@ class _Shown:
     scored: Scored
 
 
+def observation_of(packet: FramePacket, scored: Scored) -> Observation:
+    """A frame as the alert policy sees it."""
+    return Observation(
+        packet.frame_time, packet.seq, scored.score.score, scored.threshold, scored.scene.calibration.usual
+    )
+
+
 class CameraAlerts:
     """The alerts of one camera.
 
     Args:
         camera: id.
-        scene: name.
         settings: of the policy.
         commit: stores an alert with its pictures; the alert is real when it returns one.
         clips: makes the clip that goes out with an alert's end; None: there are none.
     """
 
     def __init__(
-        self, camera: str, scene: str, settings: PolicySettings, *, commit: Commit, clips: ClipRecorder | None = None
+        self, camera: str, settings: PolicySettings, *, commit: Commit, clips: ClipRecorder | None = None
     ) -> None:
-        self._camera, self._scene, self._commit, self._clips = camera, scene, commit, clips
+        self._camera, self._commit, self._clips = camera, commit, clips
         self._policy = AlertPolicy(camera, settings)
         self._peak: _Shown | None = None  # of the excursion that is going on
         self._last: FramePacket | None = None
@@ -77,14 +84,7 @@ class CameraAlerts:
         alerts = self.finish() if self._last is not None and self._last.segment != packet.segment else []
         self.see(packet)  # before the decisions: the clip of an alert that starts now shows this frame too
         shown = _Shown(packet, scored)
-        observation = Observation(
-            packet.frame_time,
-            packet.seq,
-            scored.score.score,
-            scored.scene.calibration.threshold,
-            scored.scene.calibration.usual,
-        )
-        decisions = self._policy.observe(observation)
+        decisions = self._policy.observe(observation_of(packet, scored))
         alerts += self._publish_all(decisions, shown)
         if self._policy.is_peak:  # after publishing: where time ran backwards, an old alert ends with its old peak
             self._peak = shown
@@ -114,9 +114,9 @@ class CameraAlerts:
             raise RuntimeError(f"camera {self._camera}: the policy ends an alert whose peak was never seen")
         self.open_alert = None if decision.phase is Phase.END else decision.alert_id
         clip = self._clip(decision)
-        calibration, score = shown.scored.scene.calibration, shown.scored.score
+        score = shown.scored.score
         explanation, detail = self._explained(score)
-        strength = score.score / calibration.threshold
+        strength = score.score / shown.scored.threshold
         caption = f"{self._camera}  {decision.phase}  {strength:.2f} x threshold"
         try:
             mask, regions = self._regions(shown, detail)
@@ -124,19 +124,19 @@ class CameraAlerts:
         except (cv2.error, MemoryError) as error:  # what was decided is told, whatever can be shown of it
             log.error("camera %s: an alert goes out without pictures: %s", self._camera, error)
             regions, pictures = (), Evidence(b"", b"")
-        return self._commit(self._alert(decision, shown, regions, explanation), replace(pictures, clip_mp4=clip))
+        alert = self._alert(decision, shown, regions, explanation)
+        return self._commit(alert, replace(pictures, clip_mp4=clip, frame_npz=self._kept(shown)))
 
     def _regions(
         self, shown: _Shown, detail: NDArray[np.float32] | None
     ) -> tuple[NDArray[np.uint8], tuple[Region, ...]]:
         """The mask of the whole frame, and the regions in it."""
-        calibration = shown.scored.scene.calibration
         x, y, width, height = shown.scored.scene.preprocess.part(*shown.packet.source_size)
         mask, found = mask_regions(
             shown.scored.score.pixel_scores,
             size=(width, height),
-            threshold=calibration.threshold,
-            grow_threshold=calibration.grow_threshold,
+            threshold=shown.scored.threshold,
+            grow_threshold=shown.scored.grow_threshold,
             detail=detail,
         )
         mask, found = placed(mask, found, at=(x, y), size=shown.packet.source_size)
@@ -147,12 +147,31 @@ class CameraAlerts:
     ) -> Evidence:
         """The evidence, as far as it can be drawn: an alert without its snapshot is better than none."""
         try:
-            return evidence(packet.view, mask, regions, caption=caption)
+            return replace(evidence(packet.view, mask, regions, caption=caption), view_jpeg=packet.view)
         except ValueError as error:  # what the reader sent beside the scoring image is no picture of that size
             log.error(
                 "camera %s, frame %d: an alert goes out without its snapshot: %s", self._camera, packet.seq, error
             )
             return Evidence(encode(".png", mask), b"")
+
+    def _kept(self, shown: _Shown) -> bytes:
+        """The scoring input, with which the frame can be scored again; empty where it cannot be kept."""
+        packet, scene = shown.packet, shown.scored.scene.name
+        try:
+            return encode_kept(
+                KeptFrame(self._camera, scene, packet.seq, packet.frame_time, packet.image, packet.motion)
+            )
+        except (ValueError, MemoryError) as error:
+            log.error("camera %s: an alert goes out that cannot be scored again: %s", self._camera, error)
+            return b""
+
+    def _why(self, shown: _Shown) -> dict[str, float]:
+        """The strength of each channel where the score is highest, in thresholds; empty where it cannot be had."""
+        try:
+            return {name: part / shown.scored.threshold for name, part in shown.scored.score.channels.items()}
+        except (SpadeError, RuntimeError, MemoryError, cv2.error) as error:
+            log.error("camera %s: an alert goes out without the reason why it fired: %s", self._camera, error)
+            return {}
 
     def _clip(self, decision: Decision) -> bytes:
         """Begins the clip at an alert's start; at its end, what became of it."""
@@ -184,14 +203,15 @@ class CameraAlerts:
             alert_id=decision.alert_id,
             phase=decision.phase,
             camera=self._camera,
-            scene=self._scene,
+            scene=shown.scored.scene.name,  # the one in force then: a camera may have several
             segment=shown.packet.segment,
             started_at=decision.started_at,
             ended_at=decision.until if decision.phase is Phase.END else None,
             frame_time=shown.packet.frame_time,
             frame_seq=shown.packet.seq,
             score=shown.scored.score.score,
-            threshold=shown.scored.scene.calibration.threshold,
+            threshold=shown.scored.threshold,
             regions=regions,
             neighbours=neighbours,
+            why=self._why(shown),
         )

@@ -7,24 +7,25 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from stream.alerting import CameraAlerts
+from stream.camera_settings import CameraSettings
+from stream.camera_view import CameraView, Place
+from stream.drift import Seen
 from stream.engine import NotScored, Scored
 from stream.health import CameraHealth
 from stream.link import Ended
 from stream.messages import Alert, CameraState, FramePacket, Mode, StateEvent
+from stream.operator_settings import CameraOperator
+from stream.policy import BLIND
+from stream.scene_choice import Switch
 from stream.scorelog import ScoreRow
-from stream.view_watch import Placed, ViewWatch
 
 log = logging.getLogger(__name__)
 
 WATCHING = (CameraState.LIVE, CameraState.CONNECTING)
 """States in which an open alert goes on: somebody sees its end, or will in a moment."""
-
-
-BLIND = 10.0
-"""Seconds without a score after which an open alert ends: what passes within them is a hiccup."""
 
 
 class Tell(Protocol):
@@ -51,9 +52,9 @@ class WatchedCamera:
 
     Args:
         camera: id.
-        scene: what it looks at.
         alerts: from its scores to committed messages.
-        view: whether it still looks there; None = not watched.
+        settings: zones, threshold factor and snooze.
+        view: which scene it looks at, and whether it still shows it.
         tell: gets its changes of state.
         clock: what time it is.
     """
@@ -61,23 +62,27 @@ class WatchedCamera:
     def __init__(
         self,
         camera: str,
-        scene: str,
         *,
         alerts: CameraAlerts,
-        view: ViewWatch | None,
+        settings: CameraSettings,
+        view: CameraView,
         tell: Tell,
         clock: Callable[[], Now],
     ) -> None:
-        self.camera, self.scene, self.alerts = camera, scene, alerts
-        self._view, self._tell, self._clock = view, tell, clock
-        self.health = CameraHealth(scene, since=clock().unix)
+        self.camera, self.alerts, self.settings, self.view = camera, alerts, settings, view
+        self._tell, self._clock = tell, clock
+        self.health = CameraHealth(view.scene, since=clock().unix, scenes=view.scenes, scene_since=clock().unix)
         self.mode: Mode | None = None  # None: no reader has joined yet
         self.joins = 0  # readers so far
         self.unconfirmed: int | None = None  # seq of the last scored frame that its reader has not been told of
         self._reported: tuple[CameraState, str] | None = None  # what its reader says
         self._dropped: Counter[str] = Counter()  # here, by "stage.reason"
         self._blind_from: float | None = None  # Unix seconds of the first frame in a row that could not be scored
-        self._moved = ""  # why its scores would mean nothing
+
+    @property
+    def scene(self) -> str:
+        """What it looks at now."""
+        return self.view.scene
 
     # -- what its reader says -----------------------------------------------------------------------------------------
 
@@ -115,24 +120,33 @@ class WatchedCamera:
 
     # -- its frames ---------------------------------------------------------------------------------------------------
 
-    def look(self, packet: FramePacket, place: Callable[[], Placed | None]) -> str:
-        """Why a frame must not be scored: the camera shows another view than the enrolled one. Empty = it may be.
+    def look(self, place: Place) -> str:
+        """Why a frame must not be scored: the camera shows another view than the enrolled one, or seems to. Empty = it
+        may be.
 
         Args:
-            packet: the next frame.
-            place: compares it with the enrolled view; asked about once a second.
+            place: compares the next frame with an enrolled view; asked about once a second.
         """
         # A recording is scored as it was asked for: whoever replays it sees the pictures.
-        if self._view is None or self.mode is Mode.REPLAY:
-            self._moved = ""
-            return ""
-        now = self._clock().mono
-        if self._view.due(now):
-            placement = place()
-            # A scene that was enrolled again may be one where nothing can be told.
-            fault = self._view.forget() if placement is None else self._view.see(now, placement)
-            self._moved = fault.reason if fault else ""
-        return self._moved
+        if self.mode is Mode.REPLAY:
+            self.view.trust()
+        else:
+            self.view.look(self._clock().mono, place)
+        return self.view.refusal
+
+    def enter(self, switch: Switch, *, same_view: bool) -> list[Alert]:
+        """Another of its scenes is in force from now on. Returns what was committed because of it.
+
+        An open alert goes on where only the light is another one: the policy goes by scores in thresholds, and somebody
+        who comes at dusk is one event. It ends where the camera shows another place: nobody sees how it goes on.
+        """
+        log.info("camera %s: scene %s instead of %s, %s", self.camera, switch.scene, switch.before, switch.reason)
+        now = self._clock().unix
+        self.health.scene, self.health.scene_since = switch.scene, now
+        messages = [] if same_view else self.finish()
+        self._show()
+        self._tell(StateEvent(self.camera, self.health.state, f"scene {switch.scene}, {switch.reason}", now))
+        return messages
 
     def record(
         self, packet: FramePacket, result: Scored | NotScored, *, age_known: bool
@@ -151,33 +165,69 @@ class WatchedCamera:
         health.last_frame_time, health.last_seq = packet.frame_time, packet.seq
         self._take_drops(packet.drops)
         if isinstance(result, Scored):
+            self.view.hear(above=result.score.score > result.threshold)
             try:
-                committed = self.alerts.observe(packet, result)
+                committed = self._decide(packet, result)
             except ValueError as error:  # what the policy refuses: a score or a time that is no number
                 result = NotScored(f"the score cannot be used: {error}")
                 log.error("camera %s, frame %d: %s", packet.camera, packet.seq, result.reason)
         else:
             self.alerts.see(packet)
-            committed = self.finish() if self._moved or self._blind_for(packet) > BLIND else []
+            committed = self.finish() if self.view.moved or self._blind_for(packet) > BLIND else []
         # From capture until the alerts that the frame led to are committed.
         age = self._clock().mono - packet.captured_mono if age_known else None
         if age is not None:
-            health.ages.append(age)
+            health.took(age)
         self._count(result)
         self._show(problem=result.reason if isinstance(result, NotScored) else "")
         return _row(packet, result, age, self.alerts.open_alert), committed
 
+    def _decide(self, packet: FramePacket, scored: Scored) -> list[Alert]:
+        """What a score leads to. A snoozed camera's starts no alert: those that it would have started are counted."""
+        # By this machine's clock, of a recording too: a snooze is a time in which somebody wants no alerts.
+        if not self.settings.snoozed(self._clock().unix):
+            self.settings.let_go()
+            return self.alerts.observe(packet, scored)
+        self.alerts.see(packet)
+        self.settings.hold(packet, scored)
+        return self.alerts.finish()
+
+    def obey(self, settings: CameraOperator) -> list[Alert]:
+        """Takes what operators have set. Returns what was committed: an open alert of a snoozed camera ends at once."""
+        if self.settings.take(settings):
+            log.info("camera %s: %s", self.camera, self.settings.in_words(self._clock().unix))
+        return self.finish() if self.settings.snoozed(self._clock().unix) and self.alerts.open_alert else []
+
+    def status(self) -> dict[str, Any]:
+        """JSON-able: how it stands, and what is set."""
+        calibrated, factor = self.health.calibrated_threshold, self.settings.threshold_factor
+        in_force = {} if calibrated is None else {"threshold": calibrated * factor}  # before its next frame, too
+        return {**self.health.to_json(), **in_force, **self.settings.to_json(self._clock().unix)}
+
+    def seen(self, packet: FramePacket, result: Scored | NotScored) -> Seen:
+        """A frame that was recorded, as far as slow change goes by it.
+
+        Args:
+            packet: the frame.
+            result: its score in the whole picture, whatever zones count for alerts.
+        """
+        quiet = not self.settings.snoozed(self._clock().unix) and self.alerts.open_alert is None
+        watched = quiet and self.mode is Mode.LIVE and self.health.state is CameraState.LIVE
+        strength = result.score.score / result.scene.calibration.threshold if isinstance(result, Scored) else None
+        return Seen(self.camera, self.scene, packet.frame_time, strength, watched)
+
     def follow(self, before: WatchedCamera) -> None:
         """Goes on where this camera was before its settings changed: its counts, and what its reader has said."""
-        scene, self.health = self.health.scene, before.health
-        self.health.scene = scene
+        own, self.health = self.health, before.health
+        self.health.scene, self.health.scenes, self.health.scene_since = own.scene, own.scenes, own.scene_since
         self.mode, self.joins, self._reported = before.mode, before.joins, before._reported
-        self._dropped = before._dropped
+        self._dropped, self.settings.held = before._dropped, before.settings.held
         self._show()
 
     def finish(self) -> list[Alert]:
         """Ends an open alert; returns what was committed."""
         messages = self.alerts.finish()
+        self.settings.let_go()
         self.health.alert = None
         return messages
 
@@ -202,7 +252,10 @@ class WatchedCamera:
         if isinstance(result, Scored):
             self._blind_from = None
             health.scored += 1
-            health.last_score, health.threshold = result.score.score, result.scene.calibration.threshold
+            health.last_score, health.threshold = result.score.score, result.threshold
+            if result.threshold > 0:
+                health.strength_histogram.add(result.score.score / result.threshold)
+            health.calibrated_threshold = result.scene.calibration.threshold
         else:
             health.not_scored += 1
             health.last_score = None
@@ -215,10 +268,12 @@ class WatchedCamera:
     def _show(self, *, problem: str = "") -> None:
         """The camera's state: what its reader says, unless frames come that cannot be scored."""
         state, reason = self._reported or (CameraState.LIVE, "frames arrive")
-        if state is CameraState.LIVE and self._moved:
-            state, reason = CameraState.MOVED, self._moved
+        if state is CameraState.LIVE and self.view.moved:
+            state, reason = CameraState.MOVED, self.view.moved
         elif state is CameraState.LIVE and problem:
             state, reason = CameraState.NOT_SCORED, problem
+        elif state is CameraState.LIVE and self.view.why:
+            reason = f"{reason}; scene {self.scene}, {self.view.why}"
         now = self._clock().unix
         if self.health.change(state, reason, now):
             bad = state not in (*WATCHING, CameraState.ENDED)
@@ -236,7 +291,7 @@ def _row(packet: FramePacket, result: Scored | NotScored, age: float | None, ale
         segment=packet.segment,
         score=scored.score.score if scored else None,
         image_score=explanation.image_score if explanation else None,
-        threshold=scored.scene.calibration.threshold if scored else None,
+        threshold=scored.threshold if scored else None,
         nearest=explanation.neighbours[0][0] if explanation else None,
         age=age,
         alert=alert or "",

@@ -48,7 +48,7 @@ class Stage(IntEnum):
 
     READERS = 0
     WORKER = 1
-    SINKS = 2
+    SINKS = 2  # and the console: whoever takes alerts
     FEED = 3
 
 
@@ -65,6 +65,7 @@ class ChildSpec:
     stage: Stage
     ends: bool  # its end is final: exit 0 means that its work is done, anything else that it failed
     silence: float | None = None  # s without a sign of life after which it hangs; None: it gives none
+    decides: bool = True  # a new configuration with which it dies at once is taken back; of a reader it never is
 
 
 def restart_pause(deaths: int) -> float:

@@ -18,11 +18,13 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from spade_core.errors import GalleryMismatch, GalleryNotFound, InputError, SpadeError, UnknownBackbone
-from stream import __version__, commands, feed_commands, gallery_commands, outbox_commands
+from stream import __version__, commands, feed_commands, gallery_commands, logs, outbox_commands
 from stream.bench.arguments import add_bench, with_action
 from stream.cli_arguments import (
     add_command,
     add_key,
+    add_origin,
+    add_progress,
     count,
     from_zero,
     levels,
@@ -32,11 +34,17 @@ from stream.cli_arguments import (
     seconds_from_zero,
     sequence_number,
 )
+from stream.completion_command import add_completion
 from stream.config import DEFAULT_FEED
 from stream.errors import StreamError
+from stream.follow_command import add_follow
+from stream.init_command import add_init
 from stream.key_commands import add_keys
+from stream.normal_commands import add_normal
+from stream.operator_commands import add_operator
 from stream.pulse import Pulse
 from stream.stopping import StopSignal
+from stream.tune_command import add_tune
 
 _USAGE_ERRORS = (GalleryNotFound, GalleryMismatch, UnknownBackbone, InputError)
 
@@ -44,7 +52,8 @@ _START = """\
 a first run, without a camera:
   spade-stream demo                          renders a campus scene, finds what is odd in it, opens as index.html
 
-with your own cameras (configs/campus.yaml is a commented example):
+with your own cameras (configs/campus.yaml is a commented example with every key):
+  spade-stream init                          asks for them, writes spade-stream.yaml
   spade-stream check campus.yaml             is the configuration right, are the galleries there?
   spade-stream enroll campus.yaml --camera north-gate --seconds 600
                                              watch a scene while it is normal; makes its gallery
@@ -72,17 +81,22 @@ def main(argv: Sequence[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # NumPy's do so too, and know no such setting. Its matrices here are too small to be worth a second thread.
     threadpool_limits(limits=1, user_api="blas")
-    _set_up_logging(arguments.log_level, arguments.process_name)
+    logs.set_up(
+        arguments.log_level,
+        process=arguments.process_name,
+        form=arguments.log_format or "human",
+        camera=arguments.camera if arguments.process_name == "read" else None,
+    )
     stop = StopSignal(parent=arguments.supervisor, pulse=None if arguments.pulse is None else Pulse(arguments.pulse))
     stop.install()
     try:
         code: int = arguments.run(arguments, stop)
         return code
     except StreamError as error:
-        print(f"spade-stream: {error}", file=sys.stderr)
+        logs.tell(str(error), level=logging.ERROR)
         return error.exit_code
     except SpadeError as error:
-        print(f"spade-stream: {error}", file=sys.stderr)
+        logs.tell(str(error), level=logging.ERROR)
         return 2 if isinstance(error, _USAGE_ERRORS) else 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has left
@@ -101,14 +115,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(supervisor=None, pulse=None, process_name="")
     groups = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_first_steps(groups)
+    add_init(groups)
     _add_pipeline(groups)
+    _add_console(groups)
     _add_recordings(groups)
     _add_evaluation(groups)
     _add_integration(groups)
     _add_galleries(groups)
+    add_tune(groups)
+    add_operator(groups)
     add_keys(groups)
     _add_outbox(groups)
     add_bench(groups)
+    add_completion(groups, _parser)
     return parser
 
 
@@ -145,6 +164,7 @@ def _add_first_steps(groups: Any) -> None:
     )
     enroll.add_argument("config", type=Path, metavar="CONFIG")
     enroll.add_argument("--camera", help="only this camera's scene (all)")
+    enroll.add_argument("--scene", metavar="NAME", help="which scene the footage shows, where a camera has several")
     enroll.add_argument("--source", help="footage to use instead of the camera itself: URL, file or folder")
     enroll.add_argument("--start", type=seconds_from_zero, help="seconds of it to pass over (0)")
     length = enroll.add_mutually_exclusive_group()
@@ -156,6 +176,8 @@ def _add_first_steps(groups: Any) -> None:
         help="of a live camera: stop before that, once new footage has added little for two minutes",
     )
     enroll.add_argument("--capacity", type=count, help="most gallery frames (gallery.capacity)")
+    add_progress(enroll)
+    add_origin(enroll)
 
 
 def _add_pipeline(groups: Any) -> None:
@@ -178,6 +200,23 @@ def _add_pipeline(groups: Any) -> None:
         _add_part(groups, name, program, text)
     sink = _add_part(groups, "sink", commands.sink, "run one sink (part of 'run')")
     sink.add_argument("--name", required=True, help="of the sink, as in the configuration")
+    sink.add_argument("--test", action="store_true", help="only deliver one test alert, and say whether it was taken")
+
+
+def _add_console(groups: Any) -> None:
+    console = add_command(
+        groups,
+        "console",
+        commands.console,
+        "serve the web console (part of 'run'); its login link and its users",
+        "spade-stream console CONFIG                       serve it\n"
+        "spade-stream console link CONFIG                  print the link that logs a browser in\n"
+        "spade-stream console user CONFIG NAME             add a user, or set a new password (asks, or reads stdin)\n"
+        "spade-stream console user CONFIG NAME --remove    remove a user",
+    )
+    console.add_argument("words", nargs="+", metavar="[link|user] CONFIG [NAME]", help="see above")
+    console.add_argument("--remove", action="store_true", help="of a user")
+    add_origin(console)
 
 
 def _add_part(
@@ -186,8 +225,7 @@ def _add_part(
     """A command that ``run`` starts, with a copy of the configuration."""
     parser = add_command(groups, name, run, help_text)
     parser.add_argument("config", type=Path, metavar="CONFIG")
-    parser.add_argument("--base", type=Path, help=argparse.SUPPRESS)  # what paths in it are relative to
-    parser.add_argument("--named", type=Path, help=argparse.SUPPRESS)  # the file that it is a copy of
+    add_origin(parser)
     return parser
 
 
@@ -344,6 +382,8 @@ def _add_galleries(groups: Any) -> None:
     )
     use.add_argument("gallery", type=Path, metavar="DIR")
     use.add_argument("version", metavar="VERSION", help="as 'versions' shows it: v000003, or 3")
+    add_progress(use)
+    add_follow(actions)
     prune = add_command(
         actions,
         "prune",
@@ -355,6 +395,7 @@ def _add_galleries(groups: Any) -> None:
     prune.add_argument("--keep", type=count, default=2, metavar="N", help="versions that stay, at least 1 (2)")
     prune.add_argument("--dry-run", action="store_true", help="only say what would go")
     _add_adding(actions)
+    add_normal(actions)
 
 
 def _add_adding(actions: Any) -> None:
@@ -377,14 +418,3 @@ def _add_adding(actions: Any) -> None:
         "--weights", type=Path, help="backbone weights, where the gallery was made with a file of your own"
     )
     add.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
-
-
-def _set_up_logging(level: str, process: str) -> None:
-    logging.basicConfig(
-        level=level.upper(),
-        stream=sys.stderr,
-        format=f"%(asctime)s %(levelname).1s {process or 'spade-stream'}: %(message)s",
-        datefmt="%H:%M:%S",
-    )
-    # It tells of every variant of itself that it did not find before the one that it loads.
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)

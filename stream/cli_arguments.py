@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stream.logs import FORMATS
 from stream.stopping import StopSignal
 
 
@@ -31,6 +32,9 @@ def add_command(
     parser.add_argument(
         "--log-level", default="info", choices=["debug", "info", "warning", "error"], help="least level logged (info)"
     )
+    parser.add_argument(
+        "--log-format", choices=FORMATS, help="how log lines look (as the configuration says, else human)"
+    )
     parser.add_argument("--supervisor", type=int, help=argparse.SUPPRESS)  # process that must stay alive
     parser.add_argument("--pulse", type=int, help=argparse.SUPPRESS)  # pipe to it, for signs of life
     parser.set_defaults(run=run, process_name=name)
@@ -52,6 +56,19 @@ def add_key(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--key", type=Path, metavar="FILE", help="key to connect with, where the feed has keys ('spade-stream keys')"
     )
+
+
+def add_progress(command: argparse.ArgumentParser) -> None:
+    """Adds ``--progress`` to a command that the console starts, too."""
+    command.add_argument(
+        "--progress", choices=["bar", "json"], default="bar", help="json: tell of it in JSON lines on stdout (bar)"
+    )
+
+
+def add_origin(command: argparse.ArgumentParser) -> None:
+    """Adds what says where a copy of a configuration came from, to a command that other processes start with one."""
+    command.add_argument("--base", type=Path, help=argparse.SUPPRESS)  # what paths in it are relative to
+    command.add_argument("--named", type=Path, help=argparse.SUPPRESS)  # the file that it is a copy of
 
 
 def rate(text: str) -> float:

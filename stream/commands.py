@@ -7,20 +7,24 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from spade_core.calibration import in_words
 from spade_core.errors import GalleryCorrupt, GalleryMismatch, GalleryNotFound, SpadeError
 from spade_core.gallery import Gallery
-from stream import machine, programs, security
+from stream import logs, machine, programs, security
 from stream.config import CameraSection, Config, load_config, parse_config, read_text
+from stream.console.token import login_link
+from stream.enroll_choice import to_enroll
 from stream.errors import ConfigError, StreamError, UsageError
 from stream.gallery_commands import now
 from stream.notify import Notifier
-from stream.progress import progress_bar
+from stream.progress import Form, Step, progress_reporter, tell_result
 from stream.reconnect import ReconnectingSource
 from stream.reload import poller
+from stream.sinks.registry import check_sink
 from stream.sources import check_source, describe_source, is_live
 from stream.sources.base import Source
 from stream.sources.window import windowed
@@ -54,10 +58,16 @@ def check(arguments: argparse.Namespace, stop: StopSignal) -> int:
             check_source(camera.source)
         except StreamError as error:
             problems.append(f"cameras[{index}].source: {error}")
+        for scene in camera.scene_names:
+            try:
+                print(f"    scene {scene}{_in_force(camera, scene)}: {_gallery_line(config, camera, scene)}")
+            except SpadeError as error:
+                problems.append(f"scene {scene}: {error}")
+    for section in config.sinks:
         try:
-            print(f"    scene {camera.scene_name}: {_gallery_line(config, camera)}")
-        except SpadeError as error:
-            problems.append(f"scene {camera.scene_name}: {error}")
+            print(f"  sink {section.name}: {check_sink(section)}")
+        except StreamError as error:
+            problems.append(f"sink {section.name}: {error}")
     try:
         if keys := security.check(config):
             print(f"  {keys}")
@@ -73,8 +83,8 @@ def enroll(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """Makes the galleries of one camera or of all."""
     from stream.engine import extractor_of, use_threads
 
-    config = _load(arguments.config)
-    cameras = _to_enroll(config, arguments.camera)
+    config = _load_part(arguments)
+    cameras = to_enroll(config, arguments.camera, arguments.scene)
     if arguments.source is not None and len(cameras) > 1:
         raise UsageError("--source replaces one camera's footage: say whose, with --camera")
     changes = {
@@ -93,6 +103,7 @@ def enroll(arguments: argparse.Namespace, stop: StopSignal) -> int:
             capacity=arguments.capacity,
             stop=stop,
             until_covered=arguments.until_covered,
+            progress=arguments.progress,
         )
     return 0
 
@@ -105,8 +116,9 @@ def enroll_camera(
     capacity: int | None,
     stop: StopSignal,
     until_covered: bool = False,
+    progress: Form = "bar",
 ) -> Gallery:
-    """Makes the gallery of a camera's scene, with a progress bar."""
+    """Makes the gallery of a camera's scene, and says meanwhile how far that is."""
     from stream.engine import alarm_rule_of, parameters_of
     from stream.enroll import EnrollSettings, Progress, coverage_in_words
     from stream.enroll import enroll as make_gallery
@@ -123,13 +135,11 @@ def enroll_camera(
     folder = config.gallery_of(camera.scene_name)
     source = _open_to_watch(camera, stop)
     try:
-        with progress_bar(f"enroll {camera.scene_name}", unit="frame") as bar:
+        with progress_reporter(f"enroll {camera.scene_name}", unit="frame", form=progress) as tell:
 
-            def on_progress(progress: Progress) -> None:
+            def on_progress(now_at: Progress) -> None:
                 _check_stopped(stop)
-                bar.total = progress.expected
-                bar.set_postfix_str(progress.in_words, refresh=False)
-                bar.update(progress.frames - bar.n)
+                tell(Step(now_at.stage, now_at.frames, now_at.expected, now_at.in_words, now_at.coverage_json))
 
             gallery = make_gallery(
                 source,
@@ -150,6 +160,8 @@ def enroll_camera(
     )
     for line in (*in_words(calibration), *coverage_in_words(gallery.manifest["note"])):
         print(f"  {line}")
+    if progress == "json":
+        tell_result({"scene": camera.scene_name, "version": gallery.version, "frames": len(gallery)})
     return gallery
 
 
@@ -185,21 +197,46 @@ def run(arguments: argparse.Namespace, stop: StopSignal) -> int:
         return _runnable(parse_config(text, where=str(path), base=base, environment=os.environ), path)
 
     text = read_text(path)
+    config = load(text)
+    if arguments.log_format is None:
+        logs.use(config.log.format)
     outcome = machine.run(
-        load(text),
+        config,
         path,
+        on_tick=_once(lambda: _say_console(config, path)),
+        log_level=arguments.log_level,
+        log_format=arguments.log_format,
         text=text,
         stopping=stop,
-        reloading=Reloading(path=path, asked=hang_up, load=load, announce=_complain),
+        reloading=Reloading(path=path, asked=hang_up, load=load, announce=logs.tell),
         notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
     )
     for failure in outcome.failed:
-        _complain(failure)
+        logs.tell(failure, level=logging.ERROR)
     return 1 if outcome.failed else 0
 
 
-def _complain(line: str) -> None:
-    print(f"spade-stream: {line}", file=sys.stderr, flush=True)
+def _once(act: Callable[[], None]) -> Callable[[], None]:
+    """Does it the first time only."""
+    waiting = [act]
+    return lambda: waiting.pop()() if waiting else None
+
+
+def _say_console(config: Config, path: Path) -> None:
+    """Where the console is. The link that logs in is a secret: it is shown to whoever started the run on a terminal,
+    not where it might be kept."""
+    if not config.console.enabled:
+        return
+    try:
+        shown = login_link(config)
+    except StreamError as error:
+        logs.tell(f"console: {error}", level=logging.ERROR)
+        return
+    if sys.stderr.isatty() and config.console.users is None:
+        print(f"spade-stream: console: open {shown}", file=sys.stderr, flush=True)
+    else:
+        address = shown.partition("/login")[0]
+        logs.tell(f"console: {address}/ ('spade-stream console link {path}' prints a link that logs in)")
 
 
 def _runnable(config: Config, path: Path) -> Config:
@@ -208,13 +245,16 @@ def _runnable(config: Config, path: Path) -> Config:
     Raises:
         SourceError: a file or folder is missing.
         KeyFileError: a key cannot be used.
+        SinkError: a sink could not be opened: a library, a template or a secret is missing.
         StreamError: no scene at all can be scored; says why for each.
     """
     for camera in config.cameras:
         check_source(camera.source)
     security.check(config)
+    for sink in config.sinks:
+        check_sink(sink)
     unusable = _unusable_galleries(config)
-    if len(unusable) == len({camera.scene_name for camera in config.cameras}):
+    if len(unusable) == len(_scenes(config)):
         problems = [f"scene {scene}: {error}" for scene, error in unusable.items()]
         if any(isinstance(error, GalleryCorrupt) for error in unusable.values()):  # not the configuration's fault
             raise StreamError("\n".join(problems))
@@ -245,8 +285,19 @@ def feed(arguments: argparse.Namespace, stop: StopSignal) -> int:
 
 def sink(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """One sink."""
-    programs.sink(_load_part(arguments), arguments.name, stopping=stop)
+    config = _load_part(arguments)
+    if arguments.test:
+        print(programs.try_sink(config, arguments.name))
+        return 0
+    programs.sink(config, arguments.name, stopping=stop)
     return 0
+
+
+def console(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """The web console: serves it, or sees to who may log in."""
+    from stream.console.commands import console as run_console  # its web server takes a while to load
+
+    return run_console(arguments, stop)
 
 
 def replay(arguments: argparse.Namespace, stop: StopSignal) -> int:
@@ -311,24 +362,15 @@ def _load_part(arguments: argparse.Namespace) -> Config:
     """The configuration of a part of ``run``: its supervisor hands over a copy, and says where that came from."""
     path: Path = arguments.config
     where, base = str(arguments.named or path), arguments.base or path.resolve().parent
-    return parse_config(read_text(path, where=where), where=where, base=base, environment=os.environ)
-
-
-def _to_enroll(config: Config, camera_id: str | None) -> list[CameraSection]:
-    if camera_id is not None:
-        return [config.camera(camera_id)]
-    by_scene: dict[str, list[str]] = {}
-    for camera in config.cameras:
-        by_scene.setdefault(camera.scene_name, []).append(camera.id)
-    for scene, cameras in by_scene.items():
-        if len(cameras) > 1:
-            raise UsageError(f"scene {scene} is seen by {', '.join(cameras)}: say whose footage to use, with --camera")
-    return list(config.cameras)
+    config = parse_config(read_text(path, where=where), where=where, base=base, environment=os.environ)
+    if arguments.log_format is None:
+        logs.use(config.log.format)
+    return config
 
 
 def _unusable_galleries(config: Config) -> dict[str, SpadeError]:
     failures: dict[str, SpadeError] = {}
-    for scene in dict.fromkeys(camera.scene_name for camera in config.cameras):
+    for scene in _scenes(config):
         try:
             _open_gallery(config, scene)
         except SpadeError as error:
@@ -336,11 +378,27 @@ def _unusable_galleries(config: Config) -> dict[str, SpadeError]:
     return failures
 
 
-def _gallery_line(config: Config, camera: CameraSection) -> str:
+def _scenes(config: Config) -> list[str]:
+    """Of all cameras, each once."""
+    return list(dict.fromkeys(scene for camera in config.cameras for scene in camera.scene_names))
+
+
+def _in_force(camera: CameraSection, scene: str) -> str:
+    """When one of several scenes is in force, in words."""
+    if camera.scenes is None or camera.scene_plan is None:
+        return ""
+    if camera.scene_plan.by == "picture":
+        return " (chosen by the picture)"
+    hours = [part.hours or "otherwise" for part in camera.scenes if part.scene == scene]
+    return f" ({', '.join(hours)}, {camera.timezone or 'local time'})"
+
+
+def _gallery_line(config: Config, camera: CameraSection, scene: str) -> str:
     try:
-        gallery = _open_gallery(config, camera.scene_name)
+        gallery = _open_gallery(config, scene)
     except GalleryNotFound:
-        return f"not enrolled yet (spade-stream enroll ... --camera {camera.id})"
+        which = f" --scene {scene}" if camera.scenes is not None else ""
+        return f"not enrolled yet (spade-stream enroll ... --camera {camera.id}{which})"
     return "; ".join(
         [f"gallery {gallery.folder}, {gallery.version}, {len(gallery)} frames", *_asked_otherwise(config, gallery)]
     )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from stream.errors import AlertRefused, OutboxError
-from stream.evidence import size_of
+from stream.evidence import size_of, without_local
 from stream.messages import Alert, Evidence, Phase, StateEvent
 
 MAX_BYTES = 256 << 20
@@ -62,8 +62,9 @@ class _Waiting:
 class CommitQueue:
     """Stands before the outbox, and keeps what it does not take.
 
-    What has to be given up when too much waits goes in this order: pictures of updates, updates, pictures of the other
-    messages, those messages; the oldest first. Each is counted in :attr:`lost`.
+    What has to be given up when too much waits goes in this order: of updates what only this machine keeps (clean view
+    and scoring input), their other pictures, the updates; then the same of the other messages; the oldest first. Each
+    is counted in :attr:`lost`.
 
     Args:
         outbox: where everything goes.
@@ -103,9 +104,9 @@ class CommitQueue:
 
     @property
     def lost(self) -> Mapping[str, int]:
-        """What was given up so far: ``start``, ``update``, ``end`` count messages; ``pictures`` counts messages that
-        go out without theirs; ``event`` counts camera events that a later one of the same camera replaced, or that
-        cannot be stored.
+        """What was given up so far: ``start``, ``update``, ``end`` count messages; ``frames`` counts messages that
+        cannot be scored again, ``pictures`` those that go out without any picture; ``event`` counts camera events that
+        a later one of the same camera replaced, or that cannot be stored.
         """
         return dict(self._lost)
 
@@ -219,19 +220,21 @@ class CommitQueue:
 
     def _make_room(self) -> None:
         for updates in (True, False):
-            if self._bytes > self._max_bytes:
-                self._give_up_pictures(updates)
+            self._give_up("frames", updates, without_local)
+            self._give_up("pictures", updates, lambda evidence: _NOTHING)
             if len(self._waiting) > self._max_messages:
                 self._give_up_messages(updates)
 
-    def _give_up_pictures(self, updates: bool) -> None:
+    def _give_up(self, what: str, updates: bool, keep: Callable[[Evidence], Evidence]) -> None:
+        """Leaves of pictures only what ``keep`` leaves, until the rest may wait."""
         for waiting in self._of(updates):
             if self._bytes <= self._max_bytes:
                 return
-            if size := size_of(waiting.evidence):
-                self._bytes -= size
-                waiting.evidence = _NOTHING
-                self._count_lost("pictures", waiting.alert)
+            kept = keep(waiting.evidence)
+            if freed := size_of(waiting.evidence) - size_of(kept):
+                self._bytes -= freed
+                waiting.evidence = kept
+                self._count_lost(what, waiting.alert)
 
     def _give_up_messages(self, updates: bool) -> None:
         for waiting in self._of(updates):

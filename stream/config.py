@@ -1,8 +1,8 @@
 """The configuration file: what may stand in it, its bounds and defaults, and how it is read.
 
 Strict: unknown keys, duplicate keys and values out of bounds are refused, with the field named and all problems listed
-at once. Relative paths are relative to the file. ``${NAME}`` in a camera's source is taken from the environment that
-is handed in, so that passwords need not stand in the file.
+at once. Relative paths are relative to the file. ``${NAME}`` in a camera's source and in the secrets of a sink is taken
+from the environment that is handed in, so that passwords need not stand in the file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,43 +19,35 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    StringConstraints,
+    PlainSerializer,
+    PlainValidator,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
+    model_validator,
 )
 
+from stream.config_values import Identifier, LocalPath, as_tuple, expand_home, expand_variables
+from stream.config_values import Section as _Section
+from stream.console_section import ConsoleSection, console_problems
 from stream.endpoints import is_loopback, parse_endpoint
 from stream.errors import ConfigError, UsageError
 from stream.policy import PolicySettings
 from stream.redact import redact_url
+from stream.scene_choice import ScenePlan
+from stream.scene_sections import CameraSceneSection, DriftSection, check_scenes, known_zone, plan_of
+from stream.sink_sections import SinkSection, ZmqSection, is_secret, sink_problems, with_variables
 from stream.sources import LOOP, is_looped
+from stream.zones import Part, Zone, check_zones, zones_from_json
 
 IPC_PATH_LIMIT = 100
 """Longest path of a socket: the system's limit is 107 bytes, less a margin for the lock file's suffix."""
 
 DEFAULT_FEED = "tcp://127.0.0.1:5570"
 """Where the feed listens and where subscribers look for it, unless told otherwise."""
-
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-
-
-def _path(value: object, info: ValidationInfo) -> object:
-    if not isinstance(value, str | Path):
-        raise ValueError(f"must be a path, not {type(value).__name__}")
-    base = (info.context or {}).get("base", Path())
-    return Path(os.path.normpath(base / _expand_home(value)))
-
-
-def _expand_home(value: str | Path) -> Path:
-    try:
-        return Path(value).expanduser()
-    except RuntimeError:  # what pathlib raises for ~NAME without such a user
-        raise ValueError(f"{Path(value).parts[0]} is nobody's home folder: write the path in full") from None
 
 
 def _source(value: object) -> object:
@@ -67,10 +59,6 @@ def _moment(value: object) -> object:
     if isinstance(value, str):
         return datetime.fromisoformat(value)
     return datetime(value.year, value.month, value.day) if type(value) is date else value
-
-
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _rising(levels: tuple[int, ...]) -> tuple[int, ...]:
@@ -90,21 +78,28 @@ CHANNELS: tuple[Literal["appearance", "motion", "persistence"], ...] = ("appeara
 
 Levels = Annotated[
     tuple[Annotated[int, Field(ge=1, le=3)], ...],
-    BeforeValidator(_tuple),
+    BeforeValidator(as_tuple),
     AfterValidator(_rising),
 ]
 Channels = Annotated[
     tuple[Literal["appearance", "motion", "persistence"], ...],
-    BeforeValidator(_tuple),
+    BeforeValidator(as_tuple),
     AfterValidator(_useful),
 ]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
-LocalPath = Annotated[Path, BeforeValidator(_path)]
 SourceText = Annotated[str, BeforeValidator(_source)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+Zones = Annotated[
+    tuple[Zone, ...],
+    PlainValidator(zones_from_json),
+    PlainSerializer(lambda zones: [zone.to_json() for zone in zones]),
+    WithJsonSchema({"type": "array", "items": {"type": "object", "format": "zone"}}),
+]
+CameraScenes = Annotated[
+    tuple[CameraSceneSection, ...],
+    BeforeValidator(as_tuple),
+    WithJsonSchema({"type": "array", "items": {"type": "object", "format": "scene"}}),
+]
+TimeZone = Annotated[str, AfterValidator(known_zone)]
 
 
 class BackboneSection(_Section):
@@ -175,6 +170,12 @@ class MethodSection(_Section):
         """S: height and width of the scoring image in pixels."""
         return self.size if self.crop is None else self.crop
 
+    @property
+    def part(self) -> Part:
+        """The part of a frame that is scored: all of it without a crop."""
+        start = (self.size - self.side) // 2 / self.size
+        return start, start, self.side / self.size, self.side / self.size
+
     def parameters(self) -> dict[str, Any]:
         """Those of the method in use."""
         own = {key: getattr(self, key) for key, method in _BELONGS_TO.items() if method == self.name}
@@ -196,6 +197,9 @@ class CameraSection(_Section):
     id: Identifier
     source: SourceText = Field(min_length=1, repr=False)  # may hold a password
     scene: Identifier | None = None  # None: the camera's id
+    scenes: CameraScenes | None = None  # several, one of which is in force at a time
+    choose: Literal["schedule", "picture"] | None = None  # None: schedule where hours are given, else picture
+    timezone: TimeZone | None = None  # of the hours; None: the machine's
     fps: float | None = Field(5.0, gt=0, le=240)  # frames scored per second; None: every frame
     mode: Literal["auto", "live", "replay"] = "auto"  # auto: live for cameras, replay for files and folders
     folder_fps: float = Field(10.0, gt=0, le=240)  # rate at which an image folder was recorded
@@ -207,11 +211,27 @@ class CameraSection(_Section):
     frozen_after: float | None = Field(30.0, gt=0, le=86_400)  # s without a change; None: never called frozen
     obscured_after: float | None = Field(5.0, gt=0, le=86_400)  # s without structure; None: never called covered
     moved_after: float | None = Field(20.0, gt=0, le=3600)  # s out of its place before it is MOVED; None: never
+    zones: Zones = ()  # parts of the picture to ignore or to watch; operators' own come on top
+
+    @model_validator(mode="after")
+    def _scenes_agree(self) -> CameraSection:
+        check_scenes(self.scene, self.scenes, self.choose, self.timezone)
+        return self
 
     @property
     def scene_name(self) -> str:
-        """The scene that this camera looks at."""
-        return self.scene or self.id
+        """The scene that this camera looks at; of several the first."""
+        return self.scene_names[0]
+
+    @property
+    def scene_names(self) -> tuple[str, ...]:
+        """All scenes that this camera may look at, each once."""
+        return (self.scene or self.id,) if self.scene_plan is None else self.scene_plan.scenes
+
+    @property
+    def scene_plan(self) -> ScenePlan | None:
+        """How one of several scenes is chosen; None: there is one."""
+        return None if self.scenes is None else plan_of(self.scenes, self.choose, self.timezone)
 
     @property
     def recorded_at_unix(self) -> float:
@@ -295,19 +315,10 @@ class RetentionSection(_Section):
     score_days: float | None = Field(90.0, gt=0, le=36_500)  # of a file of scores since its last row
 
 
-class JsonLinesSection(_Section):
-    """alerts.jsonl and pictures in a folder."""
+class LogSection(_Section):
+    """What the processes say on standard error."""
 
-    type: Literal["jsonl"]
-    name: Identifier = "jsonl"
-    folder: LocalPath
-
-
-class StdoutSection(_Section):
-    """One readable line per message on standard output."""
-
-    type: Literal["stdout"]
-    name: Identifier = "stdout"
+    format: Literal["human", "json"] = "human"  # json: one object a line, for programs that collect logs
 
 
 class Config(_Section):
@@ -326,7 +337,10 @@ class Config(_Section):
     feed: FeedSection = FeedSection()
     security: SecuritySection = SecuritySection()
     retention: RetentionSection = RetentionSection()
-    sinks: list[Annotated[JsonLinesSection | StdoutSection, Field(discriminator="type")]] = Field(default_factory=list)
+    log: LogSection = LogSection()
+    drift: DriftSection = DriftSection()
+    console: ConsoleSection = ConsoleSection()
+    sinks: list[Annotated[SinkSection, Field(discriminator="type")]] = Field(default_factory=list)
 
     def camera(self, camera_id: str) -> CameraSection:
         """The camera with this id.
@@ -361,9 +375,24 @@ class Config(_Section):
         return self.state / "scores"
 
     @property
+    def sink_folder(self) -> Path:
+        """What each sink says of itself (``NAME.json``), remembers, and had to lay aside (``NAME/rejected/``)."""
+        return self.state / "sinks"
+
+    @property
+    def drift_folder(self) -> Path:
+        """Frames that may join a gallery to follow slow change, a folder per scene."""
+        return self.state / "drift"
+
+    @property
     def status(self) -> Path:
         """What the worker says of itself and its cameras, rewritten every second."""
         return self.state / "status.json"
+
+    @property
+    def operator_settings(self) -> Path:
+        """What operators set while the system runs: zones, sensitivity, snoozes."""
+        return self.state / "operator.json"
 
     @property
     def processes(self) -> Path:
@@ -375,11 +404,23 @@ class Config(_Section):
         """Where readers meet the worker. Separate programs with the same configuration get the same answer."""
         if self.link.endpoint:
             return self.link.endpoint
-        path = self.state / "run" / "link"
+        return self._socket("link")
+
+    @property
+    def live_endpoint(self) -> str:
+        """Where the worker shows live views to viewers on this machine: beside the link's socket where that has a place
+        of its own, a private folder which goes with the run.
+        """
+        link = parse_endpoint(self.link.endpoint).path if self.link.endpoint else None
+        beside = f"{link}.live"
+        return f"ipc://{beside}" if link and len(os.fsencode(beside)) <= IPC_PATH_LIMIT else self._socket("live.sock")
+
+    def _socket(self, name: str) -> str:
+        path = self.state / "run" / name
         if len(os.fsencode(path)) > IPC_PATH_LIMIT:
-            name = hashlib.sha256(os.fsencode(self.state)).hexdigest()[:16]
+            folder = hashlib.sha256(os.fsencode(self.state)).hexdigest()[:16]
             # One folder: who owns a folder around it could put another in its place. The sticky bit keeps this one.
-            path = Path(tempfile.gettempdir()) / f"spade-stream-{os.getuid()}-{name}" / "link"
+            path = Path(tempfile.gettempdir()) / f"spade-stream-{os.getuid()}-{folder}" / name
         return f"ipc://{path}"
 
 
@@ -388,7 +429,7 @@ def load_config(path: Path, environment: Mapping[str, str]) -> Config:
 
     Args:
         path: YAML file.
-        environment: values for ``${NAME}`` in camera sources.
+        environment: values for ``${NAME}`` in camera sources and secrets of sinks.
 
     Raises:
         ConfigError: with every problem found.
@@ -421,7 +462,7 @@ def parse_config(text: str, *, where: str, base: Path, environment: Mapping[str,
         text: YAML.
         where: named in errors.
         base: what relative paths are relative to.
-        environment: values for ``${NAME}`` in camera sources.
+        environment: values for ``${NAME}`` in camera sources and secrets of sinks.
 
     Raises:
         ConfigError: with every problem found.
@@ -444,7 +485,7 @@ def build_config(data: Any, *, where: str, base: Path, environment: Mapping[str,
         data: mapping of sections.
         where: named in errors.
         base: what relative paths are relative to.
-        environment: values for ``${NAME}`` in camera sources.
+        environment: values for ``${NAME}`` in camera sources and secrets of sinks.
     """
     if not isinstance(data, dict):
         raise ConfigError(where, ["the file must hold a mapping with at least 'cameras'"])
@@ -466,8 +507,15 @@ def build_config(data: Any, *, where: str, base: Path, environment: Mapping[str,
         for index, camera in enumerate(config.cameras)
     ]
     problems += _duplicates("cameras", "id", [camera.id for camera in cameras])
-    problems += _duplicates("sinks", "name", [sink.name for sink in config.sinks])
-    unused = set(config.scenes) - {camera.scene_name for camera in cameras}
+    problems += _zone_problems(cameras, config.method.part)
+    sinks = [with_variables(sink, environment, f"sinks[{n}]", problems) for n, sink in enumerate(config.sinks)]
+    problems += _duplicates("sinks", "name", [sink.name for sink in sinks])
+    for index, sink in enumerate(sinks):
+        problems += sink_problems(sink, f"sinks[{index}]")
+        if isinstance(sink, ZmqSection):
+            problems += _endpoint_problems(f"sinks[{index}]", sink.endpoint, sink.insecure, config.security)
+    problems += console_problems(config.console)
+    unused = set(config.scenes) - {scene for camera in cameras for scene in camera.scene_names}
     problems += _endpoint_problems("link", config.link_endpoint, config.link.insecure, config.security)
     problems += _endpoint_problems("feed", config.feed.endpoint, config.feed.insecure, config.security)
     if config.security.keys is not None and config.security.key is not None:
@@ -475,7 +523,7 @@ def build_config(data: Any, *, where: str, base: Path, environment: Mapping[str,
     problems += [f"scenes.{name}: no camera looks at this scene" for name in sorted(unused)]
     if problems:
         raise ConfigError(where, problems)
-    return config.model_copy(update={"cameras": cameras})
+    return config.model_copy(update={"cameras": cameras, "sinks": sinks})
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -506,24 +554,21 @@ def _problem(details: Any) -> str:
     if details["type"] == "missing":
         return f"{field}: is required"
     value = details.get("input")
-    secret = field.endswith("source") or isinstance(value, dict | list)
+    secret = field.endswith("source") or is_secret(field) or isinstance(value, dict | list)
     shown = "" if secret else f" (got {(redact_url(value) if isinstance(value, str) else value)!r})"
     return f"{field}: {message[:1].lower()}{message[1:]}{shown}"
 
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SPECIAL = re.compile(r"^(\d+$|campus:|[A-Za-z][A-Za-z0-9+.-]*://)")
 
 
 def _expand(source: str, base: Path, environment: Mapping[str, str], field: str, problems: list[str]) -> str:
-    missing = [name for name in _VARIABLE.findall(source) if name not in environment]
-    problems += [f"{field}: environment variable {name} is not set" for name in missing]
-    expanded = _VARIABLE.sub(lambda match: environment.get(match[1], ""), source)
+    expanded = expand_variables(source, environment, field=field, problems=problems)
     if _SPECIAL.match(expanded):
         return expanded
     loop = LOOP if is_looped(expanded) else ""
     try:
-        return loop + str(base / _expand_home(expanded.removeprefix(loop)))
+        return loop + str(base / expand_home(expanded.removeprefix(loop)))
     except ValueError as error:
         problems.append(f"{field}: {error}")
         return expanded
@@ -542,6 +587,14 @@ def _endpoint_problems(section: str, text: str, insecure: bool, security: Securi
         f"{section}.endpoint: other machines can reach {endpoint}, and nothing is encrypted there: give keys with "
         f"'security.keys', use a loopback or ipc address, or say '{section}.insecure: true'"
     ]
+
+
+def _zone_problems(cameras: list[CameraSection], part: Part) -> Iterator[str]:
+    for index, camera in enumerate(cameras):
+        try:
+            check_zones(camera.zones, part=part)
+        except ValueError as error:
+            yield f"cameras[{index}].zones: {error}"
 
 
 def _duplicates(section: str, field: str, names: list[str]) -> list[str]:

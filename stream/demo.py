@@ -160,6 +160,7 @@ def _settings(sockets: Path, method: str) -> dict[str, Any]:
         "worker": {"maps": "maps", "explain": "always"},
         "link": {"endpoint": f"ipc://{sockets}/link"},
         "feed": {"endpoint": f"ipc://{sockets}/feed"},
+        "console": {"enabled": False},
         "sinks": [{"type": "jsonl", "folder": "."}, {"type": "stdout"}],
     }
 

@@ -85,6 +85,18 @@ def is_loopback(endpoint: Endpoint) -> bool:
         return False
 
 
+def connect_address(text: str) -> str:
+    """Where to connect on this machine, to what is bound at this address: where one binds is not where one connects.
+
+    Raises:
+        UsageError: as :func:`parse_endpoint`.
+    """
+    parsed = parse_endpoint(text)
+    if parsed.path is None and parsed.host in ("*", "0.0.0.0", "::"):
+        return f"tcp://127.0.0.1:{parsed.port}"
+    return text
+
+
 def claim(endpoint: Endpoint) -> Claim:
     """Makes this process the one owner of an endpoint, before it binds.
 

@@ -7,12 +7,13 @@ cannot be scored says why; the others go on.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +34,7 @@ from spade_core.methods import FrameScorer, Parameters, frame_scorer, parameters
 from spade_core.placement import Placement, ScenePlacement
 from spade_core.preprocess import Preprocess
 from spade_core.runtime import resolve_runtime
+from spade_core.scene_fit import SceneFit
 from spade_core.scorer import FrameScore
 from stream.batching import Batches, is_out_of_memory
 from stream.config import Config
@@ -49,6 +51,7 @@ class Scene:
     scorer: FrameScorer
     preprocess: Preprocess = field(default_factory=Preprocess)  # says which part of a frame its maps show
     placement: ScenePlacement | None = None  # tells whether a camera was moved; None = too little stands still here
+    fit: Callable[[], SceneFit] | None = None  # tells how well a picture suits it; None = that cannot be told
 
     @property
     def calibration(self) -> Calibration:
@@ -66,6 +69,8 @@ class ToScore:
     segment: str  # clip; what is remembered of one says nothing of the next
     image: NDArray[np.uint8]  # (S, S, 3) RGB
     motion: NDArray[np.float16] | None  # (GRID, GRID) motion map; None = not known
+    threshold_factor: float = 1.0  # an operator's: below 1, what only alerts need is made of weaker frames, too
+    candidates: tuple[str, ...] = ()  # scenes that the frame is to be compared with, to choose among them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +79,18 @@ class Scored:
 
     score: FrameScore
     scene: Scene
+    threshold_factor: float = 1.0  # an operator's; scores are what they are, thresholds are multiplied by it
+    fits: Mapping[str, float] = field(default_factory=dict)  # of the candidates: see ``scene_choice.SceneChoice.see``
+
+    @property
+    def threshold(self) -> float:
+        """Score above which the frame is anomalous: the threshold in force."""
+        return self.scene.calibration.threshold * self.threshold_factor
+
+    @property
+    def grow_threshold(self) -> float:
+        """Score as far as which a mask reaches, at most :attr:`threshold`."""
+        return min(self.scene.calibration.grow_threshold * self.threshold_factor, self.threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +98,7 @@ class NotScored:
     """Why a frame has no result. Never to be read as a low score."""
 
     reason: str
+    fits: Mapping[str, float] = field(default_factory=dict, hash=False)  # of the candidates, as far as they are known
 
 
 Pending = Callable[[], Scored | NotScored]
@@ -172,7 +190,8 @@ def open_scene(
     if view is None or not view.usable:
         why_not = "no thumbnail of its gallery can be read" if view is None else view.why_not
         log.info("scene %s: a camera that is moved will not be noticed: %s", name, why_not)
-    return Scene(name, gallery, scorer, extractor.preprocess, view if view is not None and view.usable else None)
+    usable = view if view is not None and view.usable else None
+    return Scene(name, gallery, scorer, extractor.preprocess, usable, cache(lambda: SceneFit(gallery)))
 
 
 class ScoringEngine:
@@ -287,7 +306,7 @@ class ScoringEngine:
         return next(self._score_together([frame]))
 
     def _score_together(self, frames: Sequence[ToScore]) -> Iterator[Scored | NotScored]:
-        usable = [frame for frame in frames if frame.scene in self.scenes and frame.scene not in self.failures]
+        usable = [frame for frame in frames if any(map(self._is_usable, (frame.scene, *frame.candidates)))]
         answers = self._answers(usable)
         wanted = set(map(id, usable))
         for frame in frames:
@@ -297,7 +316,7 @@ class ScoringEngine:
         for batch, found in self._batches.run(frames, self._extract):
             for row, frame in enumerate(batch):
                 if isinstance(found, Features):
-                    yield self._score_one(frame, found.row(row))
+                    yield self._score_and_compare(frame, found.row(row))
                 else:
                     yield NotScored(f"inference failed: {found.reason}")
             del found  # else the features of two batches were held at once
@@ -310,16 +329,39 @@ class ScoringEngine:
                 raise
             return NotScored(str(error))
 
+    def _is_usable(self, scene: str) -> bool:
+        return scene in self.scenes and scene not in self.failures
+
+    def _score_and_compare(self, frame: ToScore, features: Features) -> Scored | NotScored:
+        result = self._score_one(frame, features)
+        return replace(result, fits=self._fits(frame, features)) if frame.candidates else result
+
+    def _fits(self, frame: ToScore, features: Features) -> dict[str, float]:
+        """How well a frame fits each candidate; those that cannot be compared with are left out."""
+        fits = {}
+        for scene in filter(None, map(self.scenes.get, frame.candidates)):
+            if scene.name in self.failures or scene.fit is None:
+                continue
+            placement = self.place(scene.name, frame.image)
+            try:
+                elsewhere = placement is not None and placement.in_place is False
+                fits[scene.name] = math.inf if elsewhere else scene.fit()(features.pooled.float().cpu().numpy())
+            except (SpadeError, RuntimeError, MemoryError) as error:
+                log.error("scene %s: whether camera %s shows it could not be told: %s", scene.name, frame.camera, error)
+        return fits
+
     def _score_one(self, frame: ToScore, features: Features) -> Scored | NotScored:
         scene = self.scenes.get(frame.scene)
-        if scene is None:  # another thread has let go of it
+        if scene is None or scene.name in self.failures:  # only looked at, or another thread has let go of it
             return NotScored(self._why_not(frame.scene))
         of, segment, memory = self._memories.get(frame.camera, (None, None, None))
         if memory is None or of is not scene or segment != frame.segment:
             memory = scene.scorer.new_memory()
             self._memories[frame.camera] = (scene, frame.segment, memory)
         try:
-            score = scene.scorer.score_frame(features, motion=frame.motion, time=frame.time, memory=memory)
+            score = scene.scorer.score_frame(
+                features, motion=frame.motion, time=frame.time, memory=memory, threshold_factor=frame.threshold_factor
+            )
             if self._explain == "always":
                 score.explanation()
             return Scored(score, scene)

@@ -67,6 +67,11 @@ class Progress:
         news = "new footage adds little" if self.coverage >= COVERED else "still learning"
         return f"{self.stage}, coverage {self.coverage:.0%}, {news}"
 
+    @property
+    def coverage_json(self) -> dict[str, Any] | None:
+        """For a program that shows it; None = too early to say."""
+        return None if self.coverage is None else {"value": self.coverage, "covered": self.coverage >= COVERED}
+
 
 def enroll(
     source: Source,

@@ -23,6 +23,11 @@
     +-- OutboxError                1  the alert store cannot be read or written
     |   +-- AlertRefused           1  it could be, but not with this alert: trying again is of no use
     +-- SinkError                  1  a sink cannot deliver
+    |   +-- SinkRefused            1  it is there, but takes this alert never: trying again for ever is of no use
+    +-- OperatorSettingsError      1  what operators set while it runs cannot be read or written
+    |   +-- SettingsConflict       1  somebody else has changed it meanwhile
+    +-- ConsoleError               2  the console's users, token or certificate cannot be used
+    |   +-- ConsoleStoreError      1  its store cannot be read or written now
     +-- ProcessFailed              1  a child process died and may not be restarted any more
         +-- ProcessMisconfigured   2  a child process says that it cannot work with this configuration
 """
@@ -124,7 +129,40 @@ class AlertRefused(OutboxError):
 
 
 class SinkError(StreamError):
-    """A sink could not deliver an alert."""
+    """A sink could not deliver an alert. The message holds no credentials.
+
+    Args:
+        message: what happened, and the remedy.
+        again_after: seconds for which the other side asks to be left alone; None: it said nothing.
+    """
+
+    def __init__(self, message: str, *, again_after: float | None = None) -> None:
+        self.again_after = again_after
+        super().__init__(message)
+
+
+class SinkRefused(SinkError):
+    """The sink is there, and says of this very alert that it will never take it."""
+
+
+class OperatorSettingsError(StreamError):
+    """What operators have set (zones, sensitivity, snoozes) cannot be read or written; names the file."""
+
+
+class SettingsConflict(OperatorSettingsError):
+    """The settings have another revision than the one that a change was made for: somebody else was faster."""
+
+
+class ConsoleError(StreamError):
+    """What the console was given (users, token, certificate) cannot be used. The message holds no secret."""
+
+    exit_code = 2
+
+
+class ConsoleStoreError(ConsoleError):
+    """The console's store cannot be opened, read or written."""
+
+    exit_code = 1
 
 
 class ProcessFailed(StreamError):

@@ -21,13 +21,24 @@ PICTURES: Final = (
     ("mask", "mask_png", ".mask.png"),
     ("snapshot", "snapshot_jpeg", ".jpg"),
     ("clip", "clip_mp4", ".mp4"),
+    ("view", "view_jpeg", ".view.jpg"),
+    ("frame", "frame_npz", ".frame.npz"),
 )
 """What an alert has as files: the field of Alert that names one, the field of Evidence that holds it, its suffix."""
+
+LOCAL: Final = ("view", "frame")
+"""Those that never leave the outbox's machine: they are for looking again and for scoring again, not for receivers."""
 
 
 def size_of(evidence: Evidence) -> int:
     """Bytes of all pictures together."""
     return sum(len(getattr(evidence, data)) for _, data, _ in PICTURES)
+
+
+def without_local(evidence: Evidence) -> Evidence:
+    """What receivers get."""
+    none: dict[str, Any] = {data: b"" for name, data, _ in PICTURES if name in LOCAL}
+    return replace(evidence, **none)
 
 
 def name_pictures(alert: Alert, evidence: Evidence) -> Alert:
@@ -89,7 +100,8 @@ def inside(folder: Path, alert: Alert, name: str) -> Path:
 def owner_of(name: str) -> tuple[str, str, int] | None:
     """(alert_id, phase, frame_seq) of the message whose picture has this name; None where the name does not tell."""
     file = PurePosixPath(name).name
-    suffix = next((suffix for _, _, suffix in PICTURES if file.endswith(suffix)), None)
+    # The longest: a view's name ends as a snapshot's does.
+    suffix = max((suffix for _, _, suffix in PICTURES if file.endswith(suffix)), key=len, default=None)
     parts = file.removesuffix(suffix).rsplit("-", 2) if suffix else []
     if len(parts) != 3 or HASHED in parts[0] or not parts[2].isascii() or not parts[2].isdigit():
         return None

@@ -60,7 +60,7 @@ def _print_event(event: StateEvent) -> None:
 
 
 def status(arguments: argparse.Namespace, stop: StopSignal) -> int:
-    """States of all cameras. Exits 1 if any camera is not watched."""
+    """States of all cameras. Exits 1 if any camera is not watched, or a sink takes nothing."""
     answer = request_status(arguments.connect, 3.0, secure=security.command_client(arguments.key))
     if arguments.json:
         print(json.dumps(answer, indent=1))
@@ -91,9 +91,11 @@ def _save(folder: Path, alert: Alert, evidence: Evidence) -> Alert:
 
 
 def _down(answer: dict[str, Any]) -> bool:
-    """Whether a process is not there, or the supervisor that should start it again."""
+    """Whether a process is not there, or the supervisor that should start it again, or a sink takes nothing."""
     states = [process["state"] for process in answer.get("processes", {}).values()]
-    return answer.get("supervisor", {}).get("state") == "NOT_ANSWERING" or not {"waiting", "hung"}.isdisjoint(states)
+    failing = any(sink.get("failing_since") for sink in answer.get("sinks", {}).values())
+    lost = answer.get("supervisor", {}).get("state") == "NOT_ANSWERING"
+    return lost or failing or not {"waiting", "hung"}.isdisjoint(states)
 
 
 def _print_processes(answer: dict[str, Any]) -> None:
@@ -110,8 +112,18 @@ def _print_processes(answer: dict[str, Any]) -> None:
         print(f"configuration not reloaded, the one of {answer['config']['loaded']} is in force: {error}")
 
 
+def _print_sinks(answer: dict[str, Any]) -> None:
+    """Those that take nothing at the moment, and those that refused something for good."""
+    for name, sink in sorted(answer.get("sinks", {}).items()):
+        if sink.get("failing_since"):
+            print(f"sink {name}: takes nothing since {sink['failing_since']}: {sink['last_error']}")
+        if sink.get("rejected"):
+            print(f"sink {name}: {sink['rejected']} alert(s) laid aside in sinks/{name}/rejected of the state folder")
+
+
 def _print_status(answer: dict[str, Any]) -> None:
     _print_processes(answer)
+    _print_sinks(answer)
     worker = answer.get("worker", {})
     print(f"worker {worker.get('state')} {worker.get('reason', '')}".rstrip())
     for name, camera in sorted(answer.get("cameras", {}).items()):
@@ -122,4 +134,16 @@ def _print_status(answer: dict[str, Any]) -> None:
             f"  {name:24} {camera['state']:12} scored {camera['scored']}, lost {dropped}"
             + ("" if age is None else f", age p95 {age * 1000:.0f} ms")
             + f" - {camera['reason']}"
+            + _set_by_operators(camera)
         )
+
+
+def _set_by_operators(camera: dict[str, Any]) -> str:
+    """What keeps a camera from alerting as it was calibrated to."""
+    words = ""
+    if until := camera.get("snoozed_until"):
+        reason = f": {camera['snooze_reason']}" if camera.get("snooze_reason") else ""
+        words += f"; SNOOZED until {until}{reason}, {camera.get('held_by_snooze', 0)} alert(s) held"
+    if (factor := camera.get("threshold_factor", 1.0)) != 1.0:
+        words += f"; threshold x {factor:g}"
+    return words

@@ -13,7 +13,7 @@ from spade_core.extractor import FeatureExtractor, Features
 from spade_core.gallery import GalleryFrame
 from spade_core.gallery_writer import GalleryWriter
 from spade_core.motion import MotionMeter
-from spade_core.preprocess import scoring_image
+from spade_core.preprocess import Preprocess, scoring_image
 from stream.capture import RateSampler
 from stream.overlay import encode
 from stream.sources.base import SourceFrame
@@ -76,6 +76,29 @@ def put(writer: GalleryWriter, slot: int, sample: Sample, features: Features, ro
         thumbnail=_thumbnail(frame.image),
         motion=sample.motion,
     )
+
+
+def thumbnail_over(
+    jpeg: bytes, image: NDArray[np.uint8], preprocess: Preprocess, inside: NDArray[np.bool_] | None
+) -> bytes:
+    """A thumbnail of a frame of which only the scoring image is left.
+
+    Args:
+        jpeg: thumbnail of a frame that looks like it, for its form and for what the scoring image does not show.
+        image: (S, S, 3) RGB scoring image.
+        preprocess: that it was made with.
+        inside: (S, S) the part of it that is wanted; None = all.
+    """
+    found = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if jpeg else None
+    # Without one: of the form that the scoring image has.
+    base = np.zeros((THUMBNAIL_WIDTH, THUMBNAIL_WIDTH, 3), np.uint8) if found is None else np.array(found, np.uint8)
+    x, y, width, height = preprocess.part(base.shape[1], base.shape[0])
+    part = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (width, height), interpolation=cv2.INTER_AREA)
+    where = np.ones((height, width), bool)
+    if inside is not None:
+        where = cv2.resize(inside.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0
+    base[y : y + height, x : x + width][where] = part[where]
+    return encode(".jpg", base)
 
 
 def _thumbnail(image: NDArray[np.uint8]) -> bytes:

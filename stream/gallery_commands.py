@@ -17,7 +17,7 @@ from stream import programs
 from stream.config import CameraSection, build_config
 from stream.durable import write_durably
 from stream.errors import StreamError, UsageError
-from stream.progress import progress_bar
+from stream.progress import Step, progress_bar, progress_reporter, tell_result
 from stream.sources import check_source, describe_source
 from stream.stopping import StopSignal
 
@@ -73,13 +73,16 @@ def versions(arguments: argparse.Namespace, stop: StopSignal) -> int:
 
 def use(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """Puts another version in force."""
-    with progress_bar("verify", unit="B", scaled=True) as bar:
+    with progress_reporter("verify", unit="B", form=arguments.progress, scaled=True) as tell:
 
         def on_progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+            if stop():
+                raise StreamError("stopped; the version in force is as it was")
+            tell(Step("verify", done, total))
 
         gallery = use_version(arguments.gallery, arguments.version, on_progress=on_progress)
+    if arguments.progress == "json":
+        tell_result({"version": gallery.version, "frames": len(gallery)})
     print(f"{arguments.gallery}: {gallery.version} is in force ({len(gallery)} frames); {_RESTART}")
     return 0
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stream.latency import SECONDS, STRENGTHS, Histogram
 from stream.messages import CameraState, iso_time
 
 STALE_AFTER = 15.0
@@ -48,9 +49,14 @@ class CameraHealth:
     last_frame_time: float | None = None
     last_seq: int | None = None
     last_score: float | None = None
-    threshold: float | None = None
+    threshold: float | None = None  # in force
+    calibrated_threshold: float | None = None  # before an operator's factor
     alert: str | None = None  # id of the open alert
+    scenes: tuple[str, ...] = ()  # that it may look at
+    scene_since: float | None = None  # Unix seconds
     ages: deque[float] = field(default_factory=lambda: deque(maxlen=_AGES))  # s from capture to score
+    age_histogram: Histogram = field(default_factory=lambda: Histogram(SECONDS))  # the same, of all frames
+    strength_histogram: Histogram = field(default_factory=lambda: Histogram(STRENGTHS))  # scores in thresholds
 
     def change(self, state: CameraState, reason: str, at_time: float) -> bool:
         """Sets the state; returns whether it is another one than before."""
@@ -60,11 +66,18 @@ class CameraHealth:
         self.state, self.reason = state, reason
         return changed
 
+    def took(self, age: float) -> None:
+        """A frame has its result, so many seconds after it was captured."""
+        self.ages.append(age)
+        self.age_histogram.add(age)
+
     def to_json(self) -> dict[str, Any]:
         """JSON-able form."""
         ages = sorted(self.ages)
         return {
             "scene": self.scene,
+            "scenes": list(self.scenes),
+            "scene_since": None if self.scene_since is None else iso_time(self.scene_since),
             "state": str(self.state),
             "reason": self.reason,
             "since": iso_time(self.since),
@@ -75,9 +88,12 @@ class CameraHealth:
             "last_seq": self.last_seq,
             "last_score": self.last_score,
             "threshold": self.threshold,
+            "calibrated_threshold": self.calibrated_threshold,
             "alert": self.alert,
             "age_p50": _quantile(ages, 0.5),
             "age_p95": _quantile(ages, 0.95),
+            "age_histogram": self.age_histogram.to_json(),
+            "strength_histogram": self.strength_histogram.to_json(),
         }
 
 

@@ -20,7 +20,7 @@ from stream.messages import Mode
 from stream.notify import Notifier
 from stream.outbox import Outbox, OutboxReader
 from stream.programs import Stopping, is_endless, mode_of
-from stream.reload import FEED, WORKER, reader_name, sink_name
+from stream.reload import CONSOLE, FEED, WORKER, reader_name, sink_name
 from stream.run_folder import RunFolder
 from stream.station import Reloading, Station
 from stream.stopping import StopSignal
@@ -44,8 +44,19 @@ SILENCE_SLOW_WORKER = 600.0
 SILENCE_SINK = 90.0
 """The same for a sink: a server may take so long to say that it has an alert."""
 
+SILENCE_CONSOLE = 60.0
+"""The same for the console: a look through weeks of scores may keep it busy on a slow machine."""
 
-def children(config: Config, path: Path, *, base: Path, named: Path, log_level: str = "info") -> list[ChildSpec]:
+
+def children(
+    config: Config,
+    path: Path,
+    *,
+    base: Path,
+    named: Path,
+    log_level: str = "info",
+    log_format: str | None = None,
+) -> list[ChildSpec]:
     """The processes that ``run`` keeps going, in the order in which they are started.
 
     Args:
@@ -54,10 +65,12 @@ def children(config: Config, path: Path, *, base: Path, named: Path, log_level: 
         base: what relative paths in it are relative to.
         named: how errors name it.
         log_level: of the processes.
+        log_format: of their log lines; None: as the configuration says.
     """
+    lines = ("--log-level", log_level, "--log-format", log_format or config.log.format)
 
     def program(*words: str) -> tuple[str, ...]:
-        options = ("--base", str(base), "--named", str(named), "--log-level", log_level)
+        options = ("--base", str(base), "--named", str(named), *lines)
         return (sys.executable, "-m", "stream", *words, *options, "--supervisor", str(os.getpid()))
 
     file = str(path)
@@ -72,6 +85,17 @@ def children(config: Config, path: Path, *, base: Path, named: Path, log_level: 
                 silence=SILENCE_SINK,
             )
             for s in config.sinks
+        ),
+        *(
+            ChildSpec(
+                CONSOLE,
+                program("console", file),
+                Stage.SINKS,
+                ends=False,
+                silence=SILENCE_CONSOLE,
+                decides=False,
+            )
+            for _ in range(config.console.enabled)
         ),
         ChildSpec(WORKER, program("score", file), Stage.WORKER, ends=False, silence=_worker_silence(config)),
         *(
@@ -98,6 +122,8 @@ def run(
     *,
     stopping: Stopping,
     on_tick: Callable[[], None] = lambda: None,
+    log_level: str = "info",
+    log_format: str | None = None,
     text: str | None = None,
     reloading: Reloading | None = None,
     notifier: Notifier | None = None,
@@ -109,6 +135,8 @@ def run(
         path: of the configuration.
         stopping: polled; a StopSignal that comes twice kills all processes.
         on_tick: called about ten times a second.
+        log_level: of the processes.
+        log_format: of their log lines; None: as the configuration says.
         text: what stands in ``path``, where it was read already.
         reloading: how a new configuration is taken; None: never.
         notifier: to the service manager.
@@ -117,7 +145,16 @@ def run(
         ProcessFailed: a process died too often, or cannot work with this configuration (ProcessMisconfigured).
         StateBusy: another run has this state folder.
     """
-    supervisor = supervisor_of(config, path, on_tick=on_tick, text=text, reloading=reloading, notifier=notifier)
+    supervisor = supervisor_of(
+        config,
+        path,
+        on_tick=on_tick,
+        log_level=log_level,
+        log_format=log_format,
+        text=text,
+        reloading=reloading,
+        notifier=notifier,
+    )
     if isinstance(stopping, StopSignal):
         stopping.at_second(supervisor.kill_all)
     outcome = supervisor.run(stopping)
@@ -143,6 +180,7 @@ def supervisor_of(
     *,
     on_tick: Callable[[], None] = lambda: None,
     log_level: str = "info",
+    log_format: str | None = None,
     text: str | None = None,
     reloading: Reloading | None = None,
     notifier: Notifier | None = None,
@@ -154,6 +192,7 @@ def supervisor_of(
         path: of the configuration; the processes get a copy.
         on_tick: called about ten times a second.
         log_level: of the processes.
+        log_format: of their log lines; None: as the configuration says.
         text: what stands in ``path``, where it was read already.
         reloading: how a new configuration is taken; None: never.
         notifier: to the service manager.
@@ -165,7 +204,9 @@ def supervisor_of(
     folder, base = RunFolder(config.state), path.resolve().parent
 
     def processes(config: Config) -> list[ChildSpec]:
-        return children(config, folder.config, base=base, named=path, log_level=log_level)
+        return children(
+            config, folder.config, base=base, named=path, log_level=log_level, log_format=log_format
+        )
 
     station = Station(
         config,

@@ -47,6 +47,9 @@ MAX_POINTS = 1 << 18
 MAX_NEIGHBOURS = 1 << 15
 """Normal frames that an alert is compared with."""
 
+MAX_CHANNELS = 16
+"""Channels that an alert's strength is made of."""
+
 _FAR = 2**31 - 1  # no pixel of a frame lies farther off
 
 EVENT_SCHEMA = "spade-stream/camera-event/1"
@@ -127,7 +130,7 @@ class Alert:
     """One phase of one alert, as committed to the outbox and published on the feed.
 
     ``mask``, ``snapshot`` and ``clip`` are file names relative to the evidence folder of whoever holds the alert
-    (outbox or sink), or None where there is none.
+    (outbox or sink), or None where there is none. ``view`` and ``frame`` are the same, but stay in the outbox.
     """
 
     seq: int  # position in the outbox, from 1, without holes; 0 = not committed yet
@@ -147,6 +150,10 @@ class Alert:
     mask: str | None = None  # PNG, source-frame size, 255 = anomalous
     snapshot: str | None = None  # JPEG of the frame with the region drawn in
     clip: str | None = None  # short MP4 of what led to the alert and of the event; only at the end
+    view: str | None = None  # JPEG of the frame with nothing drawn in; only in the outbox
+    frame: str | None = None  # what was scored, see ``stream.kept_frame``; only in the outbox
+    why: Mapping[str, float] = field(default_factory=dict, hash=False)  # strength of each channel at the peak, in
+    # thresholds; empty where it is not known
 
     def to_json(self) -> dict[str, Any]:
         """The published form (schema ``spade-stream/alert/1``); times become ISO 8601 in UTC with milliseconds."""
@@ -175,7 +182,12 @@ class Alert:
                 {"index": n.index, "distance": n.distance, "source": n.source, "media_time": n.media_time}
                 for n in self.neighbours
             ],
-        }
+        } | self._optional_json()
+
+    def _optional_json(self) -> dict[str, Any]:
+        """What is left out where there is nothing: ``view`` and ``frame`` are for the outbox alone."""
+        optional = {"view": self.view, "frame": self.frame, "why": dict(self.why) or None}
+        return {name: value for name, value in optional.items() if value is not None}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Alert:
@@ -205,6 +217,9 @@ class Alert:
                 mask=text_or_none(data, "mask", most=MAX_TEXT),
                 snapshot=text_or_none(data, "snapshot", most=MAX_TEXT),
                 clip=text_or_none(data, "clip", most=MAX_TEXT),
+                view=text_or_none(data, "view", most=MAX_TEXT),
+                frame=text_or_none(data, "frame", most=MAX_TEXT),
+                why=_channels(data.get("why")),
             )
         except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
             raise ValueError(f"alert is not well formed: {type(error).__name__}: {error}") from error
@@ -217,6 +232,8 @@ class Evidence:
     mask_png: bytes  # source-frame size, one channel, 255 = anomalous
     snapshot_jpeg: bytes  # the frame with the region drawn in
     clip_mp4: bytes = b""  # the views before and during the event, at its end; empty = there is none
+    view_jpeg: bytes = b""  # the frame with nothing drawn in; does not travel
+    frame_npz: bytes = b""  # what was scored, from :func:`stream.kept_frame.encode_kept`; does not travel
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,11 +278,17 @@ class StateEvent:
             raise ValueError(f"camera event is not well formed: {type(error).__name__}: {error}") from error
 
 
+def _channels(value: object) -> dict[str, float]:
+    channels = {} if value is None else as_object(value, "why")
+    if len(channels) > MAX_CHANNELS:
+        raise ValueError(f"why has {len(channels)} channels; at most {MAX_CHANNELS} belong there")
+    return {text({"channel": name}, "channel", most=64): number(channels, name) for name in channels}
+
+
 def _region(value: object) -> Region:
     fields = as_object(value, "region")
     x, y, width, height = (
-        as_whole(side, "bbox", least=-_FAR, most=_FAR)
-        for side in as_list(fields["bbox"], "bbox", least=4, most=4)
+        as_whole(side, "bbox", least=-_FAR, most=_FAR) for side in as_list(fields["bbox"], "bbox", least=4, most=4)
     )
     points = (as_list(point, "polygon", least=2, most=2) for point in listed(fields, "polygon", most=MAX_POINTS))
     return Region(

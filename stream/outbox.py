@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from stream.durable import write_durably
 from stream.errors import AlertRefused, OutboxError
-from stream.evidence import PICTURES, inside, name_pictures, named_in, owner_of, pictures_of, size_of
+from stream.evidence import LOCAL, PICTURES, inside, name_pictures, named_in, owner_of, pictures_of, size_of
 from stream.messages import Alert, CameraState, Evidence, Phase, StateEvent
 from stream.outbox_schema import BUSY_S, guard, prepare, transaction
 from stream.wire import MAX_META_BYTES
@@ -85,16 +85,26 @@ class OutboxReader:
             ).fetchall()
         return [self._alert(*row) for row in rows]
 
+    def of_alert(self, alert_id: str) -> list[Alert]:
+        """All messages of an alert that are still kept, in order."""
+        with self._guard("read"):
+            rows = self._db.execute(
+                "SELECT seq, document FROM alerts WHERE alert_id = ? ORDER BY seq", (alert_id,)
+            ).fetchall()
+        return [self._alert(*row) for row in rows]
+
     def evidence_of(self, alert: Alert) -> Evidence:
         """The pictures of a committed alert. A picture that cannot be read is empty, and the loss is logged."""
         return Evidence(**{data: self._picture(alert, getattr(alert, name)) for name, data, _ in PICTURES})
 
     def deliverable(self, alert: Alert) -> tuple[Alert, Evidence]:
-        """The alert with its pictures; ``mask``, ``snapshot`` or ``clip`` becomes None where that picture is lost.
+        """The alert for a receiver, with its pictures; ``mask``, ``snapshot`` or ``clip`` becomes None where that
+        picture is lost, ``view`` and ``frame`` always: they stay here.
 
         A lost picture must not hold up the alerts behind it, and must not look as if it were there.
         """
-        found = self.evidence_of(alert)
+        local: dict[str, Any] = dict.fromkeys(LOCAL)
+        found = self.evidence_of(replace(alert, **local))
         lost: dict[str, Any] = {name: None for name, data, _ in PICTURES if not getattr(found, data)}
         return replace(alert, **lost), found
 
@@ -142,6 +152,16 @@ class OutboxReader:
         query = "SELECT max(id), camera, state, reason, at_time FROM events GROUP BY camera ORDER BY 1"
         with self._guard("read"):
             return self._events(self._db.execute(query))
+
+    def events_of(self, camera: str, *, since: float, until: float, limit: int) -> list[StateEvent]:
+        """A camera's events from ``since`` to ``until`` (Unix seconds), the newest ``limit`` of them, oldest first."""
+        query = (
+            "SELECT id, camera, state, reason, at_time FROM events"
+            " WHERE camera = ? AND at_time >= ? AND at_time < ? ORDER BY id DESC LIMIT ?"
+        )
+        with self._guard("read"):
+            found = self._events(self._db.execute(query, (camera, since, until, limit)))
+        return found[::-1]
 
     def usage(self) -> Usage:
         """What the outbox holds altogether."""
@@ -234,7 +254,7 @@ class Outbox(OutboxReader):
     def commit(self, alert: Alert, evidence: Evidence) -> Alert:
         """Stores an alert for good and returns it as every reader will see it: numbered, its pictures named.
 
-        ``seq``, ``mask``, ``snapshot`` and ``clip`` of the argument are ignored; an empty picture gets no name.
+        ``seq`` and the names of pictures of the argument are ignored; an empty picture gets no name.
         Committing the same (alert_id, phase, frame_seq) again returns what is stored, unchanged.
 
         Raises:
@@ -278,7 +298,7 @@ class Outbox(OutboxReader):
             ).fetchall()
         last = [self._alert(*row) for row in rows]
         return [
-            (replace(alert, phase=Phase.END, ended_at=alert.frame_time), self.deliverable(alert)[1]) for alert in last
+            (replace(alert, phase=Phase.END, ended_at=alert.frame_time), self.evidence_of(alert)) for alert in last
         ]
 
     def remove_through(self, seq: int) -> int:

@@ -31,6 +31,9 @@ from stream.messages import Phase, iso_time
 
 HOUR = 3600.0  # s, the window of the rate cap
 
+BLIND = 10.0
+"""Seconds without a score after which an open alert ends: what passes within them is a hiccup. The caller ends it."""
+
 # Frame times are Unix seconds in float64 (steps of 2.4e-7 s): 0.6 s at 10 fps may come as 0.5999999. Half of the
 # published resolution (ms) is far below any frame interval and far above that rounding.
 TIME_TOLERANCE = 0.0005  # s
@@ -273,7 +276,7 @@ class AlertPolicy:
         if observation.strength > alert.peak.strength:
             alert.peak = observation
             self._is_peak = True
-        if observation.score >= self._release_level(observation):
+        if observation.score >= release_level(self.settings, observation.threshold, observation.usual):
             alert.until, alert.quiet_since = observation.time, None
             # Only a frame above the threshold shows what the alert is about.
             if not observation.above or not _reached(observation.time - alert.told, self.settings.update_every):
@@ -286,12 +289,6 @@ class AlertPolicy:
         if not _reached(observation.time - alert.quiet_since, self.settings.end_after):
             return ()
         return (self._end(alert, observation.time),)
-
-    def _release_level(self, observation: Observation) -> float:
-        # Where normal frames often come near the threshold, an alert would else never end: there it ends below the
-        # middle between what is usual and the threshold, as far from the one as from the other.
-        middle = (observation.usual + observation.threshold) / 2
-        return min(max(self.settings.release_ratio * observation.threshold, middle), observation.threshold)
 
     def _start(self, candidate: _Candidate, observation: Observation) -> Decision:
         self._candidate = None
@@ -326,6 +323,13 @@ class AlertPolicy:
         if self._candidate is not None and self._candidate.held is not None:
             self._suppressed[self._candidate.held] += 1
         self._candidate = None
+
+
+def release_level(settings: PolicySettings, threshold: float, usual: float) -> float:
+    """The score below which an open alert begins to end; see :class:`Observation`."""
+    # Where normal frames often come near the threshold, an alert would else never end: there it ends below the
+    # middle between what is usual and the threshold, as far from the one as from the other.
+    return min(max(settings.release_ratio * threshold, (usual + threshold) / 2), threshold)
 
 
 def alert_id(camera: str, first: Observation) -> str:

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import cv2
 
 from spade_core.preprocess import Preprocess
 from stream import security
-from stream.config import CameraSection, Config, JsonLinesSection
-from stream.endpoints import is_loopback, parse_endpoint
+from stream.config import CameraSection, Config
+from stream.drift import DriftCollector
+from stream.drift_store import DriftStore
+from stream.durable import safe_name
+from stream.endpoints import connect_address, is_loopback, parse_endpoint
 from stream.errors import ConfigError, StreamError, UsageError
 from stream.feed import FeedServer
 from stream.health import process_age, read_status
+from stream.live import LivePublisher
 from stream.lookout import Watching
 from stream.messages import Mode
+from stream.operator_settings import SettingsWatch
 from stream.outbox import Outbox
 from stream.reader import Reader, ReaderSettings, patience_with
 from stream.retention import SETTLED, Limits, Retention
-from stream.sinks.base import Sink
-from stream.sinks.console import ConsoleSink
-from stream.sinks.jsonl import JsonLinesSink
+from stream.sinks.base import EventSink
+from stream.sinks.facts import SinkFacts, facts_path, read_facts
+from stream.sinks.registry import KINDS, Surroundings, open_sink, section_named
+from stream.sinks.rejected import Rejected
 from stream.sinks.runner import run_sink
+from stream.sinks.trial import trial_alert, trial_evidence
+from stream.sinks.watch import WatchedBoard
 from stream.sources import is_live, is_looped, open_source
 from stream.sources.base import Source
 from stream.sources.port_probe import port_probe
@@ -36,6 +44,9 @@ from stream.station import read_processes
 from stream.subscriber import AlertSubscriber
 from stream.tcp import raise_file_limit
 from stream.worker_settings import WorkerSettings
+
+if TYPE_CHECKING:  # it imports torch
+    from stream.live_views import LiveViews
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +105,7 @@ def read(config: Config, camera_id: str, *, stopping: Stopping) -> None:
     )
     reader = Reader(
         settings,
-        endpoint=parse_endpoint(_connect_address(config.link_endpoint)),
+        endpoint=parse_endpoint(connect_address(config.link_endpoint)),
         open_source=lambda: open_camera(camera),
         stopping=stopping,
         secure=security.link_client(config, camera.id),
@@ -148,11 +159,17 @@ def score(config: Config, *, stopping: Stopping, reload: Callable[[], Config | N
         LinkServer(endpoint, cameras=settings.cameras, secure=secure) as link,
         Outbox(config.outbox, config.evidence) as outbox,
         Clips(made) as clips,
+        _live_views(config) as live,
     ):
         log.info("scoring %d camera(s), %d scene(s) on %s", len(settings.cameras), len(engine.scenes), endpoint)
 
+        candidates = DriftStore(config.drift_folder, most=config.drift.keep)
+        drift = DriftCollector(config.drift.per_day, candidates.keep)
+        _set_drift(drift, candidates, config)
+
         def between_rounds() -> bool:
             if (fresh := reload()) is not None:
+                _set_drift(drift, candidates, fresh)
                 modes.update({camera.id: mode_of(camera) for camera in fresh.cameras})
                 worker.reconfigure(_worker_settings(fresh, ready_after))
             return stopping()
@@ -166,8 +183,30 @@ def score(config: Config, *, stopping: Stopping, reload: Callable[[], Config | N
             stopping=between_rounds,
             clips=lambda camera: clips.camera(camera, lossless=modes.get(camera) is Mode.REPLAY),
             clip_counts=clips.counts,
+            operator=SettingsWatch(config.operator_settings),
+            drift=drift,
+            live=live,
         )
         worker.run()
+
+
+def _set_drift(collector: DriftCollector, store: DriftStore, config: Config) -> None:
+    collector.per_day = 0 if config.drift.mode == "off" else config.drift.per_day
+    store.most = config.drift.keep
+
+
+@contextmanager
+def _live_views(config: Config) -> Iterator[LiveViews]:
+    from stream.live_views import LiveViews
+
+    try:
+        publisher = LivePublisher(parse_endpoint(config.live_endpoint))
+    except UsageError as error:  # a full disk, say; a busy endpoint is another worker's
+        log.error("there are no live views: %s", error)
+        yield LiveViews(None, problem=str(error))
+        return
+    with publisher:
+        yield LiveViews(publisher)
 
 
 def _worker_settings(config: Config, ready_after: float | None) -> WorkerSettings:
@@ -181,8 +220,10 @@ def _worker_settings(config: Config, ready_after: float | None) -> WorkerSetting
         status=config.status,
         ready_after=ready_after,
         shared_clock=is_loopback(parse_endpoint(config.link_endpoint)),
-        galleries={scene: config.gallery_of(scene) for scene in scenes.values()},
+        galleries={scene: config.gallery_of(scene) for camera in config.cameras for scene in camera.scene_names},
         moved_after={camera.id: camera.moved_after for camera in config.cameras},
+        plans={camera.id: plan for camera in config.cameras if (plan := camera.scene_plan) is not None},
+        zones={camera.id: camera.zones for camera in config.cameras},
     )
 
 
@@ -214,27 +255,73 @@ def _serve(config: Config, outbox: Outbox, retention: Retention, stopping: Stopp
 
 
 def _status(config: Config) -> dict[str, Any]:
-    """What the worker says, and what the supervisor says."""
+    """What the worker says, what the supervisor says, and what the sinks of this machine say."""
     now = time.time()
-    return {**read_status(config.status, now=now), **read_processes(config.processes, now=now)}
+    return {
+        **read_status(config.status, now=now),
+        **read_processes(config.processes, now=now),
+        "sinks": read_facts(config.sink_folder, [sink.name for sink in config.sinks]),
+    }
 
 
 def sink(config: Config, name: str, *, stopping: Stopping) -> None:
-    """One sink, fed from the feed, until it is stopped."""
-    section = next((section for section in config.sinks if section.name == name), None)
-    if section is None:
-        raise UsageError(f"--name {name!r}: the configuration has no such sink")
-    target: Sink = JsonLinesSink(section.folder) if isinstance(section, JsonLinesSection) else ConsoleSink(sys.stdout)
-    secure = security.feed_client(config, name)
-    with AlertSubscriber(_connect_address(config.feed.endpoint), name=name, secure=secure) as subscriber:
+    """One sink, fed from the feed, until it is stopped.
+
+    Raises:
+        StreamError: the sink cannot be opened, or the feed refuses it.
+    """
+    section = section_named(name, config.sinks)
+    rejected = Rejected(config.sink_folder / safe_name(name) / "rejected")
+    facts = SinkFacts(facts_path(config.sink_folder, name), kind=section.type, rejected=lambda: len(rejected))
+    try:
+        target = open_sink(section, _surroundings(config))
+    except StreamError as error:
+        facts.failed(error)
+        raise
+    events = WatchedBoard([camera.id for camera in config.cameras], lambda: _unwatched(config, subscriber))
+    subscriber = AlertSubscriber(
+        connect_address(config.feed.endpoint),
+        name=name,
+        on_event=events.note if isinstance(target, EventSink) else None,
+        secure=security.feed_client(config, name),
+    )
+    with subscriber:
         try:
-            run_sink(target, subscriber, stopping)
+            run_sink(target, subscriber, stopping, events=events, facts=facts, rejected=rejected)
         finally:
             target.close()
 
 
-def _connect_address(endpoint: str) -> str:
-    parsed = parse_endpoint(endpoint)
-    if parsed.path is None and parsed.host in ("*", "0.0.0.0", "::"):  # where one binds is not where one connects
-        return f"tcp://127.0.0.1:{parsed.port}"
-    return endpoint
+def _unwatched(config: Config, subscriber: AlertSubscriber) -> str:
+    """Why nobody watches any camera, as far as a sink can see; empty: somebody may."""
+    if not subscriber.connected:
+        return "the feed does not answer"
+    if not config.status.exists():  # the worker is on another machine
+        return ""
+    state = read_status(config.status, now=time.time())["worker"]["state"]
+    return "" if state in ("RUNNING", "DEGRADED") else f"the worker is {state}"
+
+
+def try_sink(config: Config, name: str) -> str:
+    """Delivers one test alert to a sink, beside a run that may use it; returns in words what was done.
+
+    Raises:
+        StreamError: the sink cannot be opened, or did not take it.
+    """
+    section = section_named(name, config.sinks)
+    target, alert = open_sink(section, replace(_surroundings(config), trial=True)), trial_alert(time.time())
+    try:
+        if not KINDS[section.type].takes_trials:
+            return f"sink {name} can be opened; it keeps what it gets, so no test alert was written"
+        target.deliver(alert, trial_evidence())
+    finally:
+        target.close()
+    return f"sink {name} took the test alert {alert.alert_id}"
+
+
+def _surroundings(config: Config) -> Surroundings:
+    return Surroundings(
+        cameras={camera.id: camera.scene_name for camera in config.cameras},
+        folder=config.sink_folder,
+        keys=config.security.keys,
+    )

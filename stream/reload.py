@@ -14,13 +14,18 @@ gallery        the worker takes ``folder`` while it runs; the other keys are for
 alerts         the worker takes them while it runs; where ``min_duration`` changes it starts anew, for its clips
 clips          the worker starts anew
 retention      the feed starts anew; subscribers come back by themselves
+log            everybody starts anew; the supervisor's own lines change with its next start
+drift          the worker takes it while it runs
 backbone       the worker starts anew
 method         the worker starts anew; readers too, where the scoring image or the motion map is made otherwise
 worker         the worker starts anew
 link           the worker and all readers start anew
 feed           the feed and all sinks start anew
 security       everybody starts anew
-sinks          only those sinks start, end, or start anew
+sinks          only those sinks start, end, or start anew; those of MQTT also where cameras come, go, or change scene
+console        the console starts anew, or ends, or starts; it also starts anew where any section changes that it shows
+               (all but ``backbone``, ``worker``, ``clips``, ``retention``, ``drift`` and ``sinks``); browsers come
+               back by themselves, and nobody is logged out
 state          refused: alerts and their numbers would be left behind
 =============  ======================================================================================================
 """
@@ -41,6 +46,7 @@ FEED = "feed"
 WORKER = "worker"
 READERS = "readers"
 SINKS = "sinks"
+CONSOLE = "console"
 
 RESTARTED_BY: Mapping[str, tuple[str, ...]] = {
     "alerts": (),
@@ -49,6 +55,8 @@ RESTARTED_BY: Mapping[str, tuple[str, ...]] = {
     "worker": (WORKER,),
     "clips": (WORKER,),
     "retention": (FEED,),
+    "log": (FEED, WORKER, READERS, SINKS),
+    "drift": (),
     "security": (FEED, WORKER, READERS, SINKS),
     "link": (WORKER, READERS),
     "feed": (FEED, SINKS),
@@ -56,12 +64,16 @@ RESTARTED_BY: Mapping[str, tuple[str, ...]] = {
     "scenes": (),
     "gallery": (),
     "sinks": (),
+    "console": (CONSOLE,),
 }
 """By section, who starts anew when anything in it changes. A section that is missing here restarts everything."""
 
-_EVERYBODY = (FEED, WORKER, READERS, SINKS)
+_EVERYBODY = (FEED, WORKER, READERS, SINKS, CONSOLE)
+_NOT_THE_CONSOLE = ("backbone", "worker", "clips", "retention", "drift", "sinks")  # it shows nothing of these
 _OF_THE_SCORING_IMAGE = ("size", "crop", "motion_memory")  # keys of ``method`` that readers work with
-_NOT_THE_READERS = ("scene", "moved_after")  # keys of a camera that its reader does not use
+_KNOW_THE_CAMERAS = ("mqtt",)  # types of sinks that announce them
+# Keys of a camera that its reader does not use.
+_NOT_THE_READERS = ("scene", "moved_after", "zones", "scenes", "choose", "timezone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +138,21 @@ def _restarted(old: Config, new: Config, sections: list[str]) -> Iterator[str]:
     if old.alerts.min_duration != new.alerts.min_duration:  # clips are made for it
         groups.add(WORKER)
     yield from groups & {FEED, WORKER}
+    if old.console.enabled and new.console.enabled and set(sections) - set(_NOT_THE_CONSOLE):
+        yield CONSOLE
     were = {camera.id: camera for camera in old.cameras}
     for camera in new.cameras:
         if camera.id in were and (READERS in groups or _reads_otherwise(were[camera.id], camera)):
             yield reader_name(camera.id)
     delivered = {sink.name: sink for sink in old.sinks}
     for sink in new.sinks:
-        if sink.name in delivered and (SINKS in groups or delivered[sink.name] != sink):
+        other_cameras = sink.type in _KNOW_THE_CAMERAS and _scenes(old) != _scenes(new)
+        if sink.name in delivered and (SINKS in groups or other_cameras or delivered[sink.name] != sink):
             yield sink_name(sink.name)
+
+
+def _scenes(config: Config) -> dict[str, str]:
+    return {camera.id: camera.scene_name for camera in config.cameras}
 
 
 def _reads_otherwise(old: CameraSection, new: CameraSection) -> bool:

@@ -121,6 +121,7 @@ def _settings(options: ReplayOptions, gallery: Gallery, sockets: Path) -> dict[s
         "worker": {"maps": "maps" if options.maps else None, "explain": "always"},
         "link": {"endpoint": f"ipc://{sockets}/link"},
         "feed": {"endpoint": f"ipc://{sockets}/feed"},
+        "console": {"enabled": False},
         "sinks": [{"type": "jsonl", "folder": "."}],
     }
 

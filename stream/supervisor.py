@@ -222,7 +222,8 @@ class Supervisor:
     def _fresh(self, spec: ChildSpec, change: Change) -> Child:
         # A reader whose camera the worker does not know yet would be refused.
         held = spec.stage is Stage.READERS and bool(change.tell)
-        return Child(spec, monotonic=self._monotonic, held=held, on_trial=spec.stage is not Stage.READERS)
+        on_trial = spec.decides and spec.stage is not Stage.READERS
+        return Child(spec, monotonic=self._monotonic, held=held, on_trial=on_trial)
 
     # -- draining -----------------------------------------------------------------------------------------------------
 

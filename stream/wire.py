@@ -50,6 +50,7 @@ MAX_PART_BYTES = 64 << 20  # set as MAXMSGSIZE on every socket; a 4K raw frame i
 MAX_PAYLOADS = 4  # more parts than any kind has
 MAX_IMAGE_SIDE = 2048  # scoring images are a few hundred pixels wide
 MAX_VIEW_BYTES = 16 << 20  # a 4K frame of mere noise is 6 MB
+MAX_HEAT_BYTES = 1 << 20  # 160 x 160 RGBA pixels are 102 KB even where they cannot be compressed
 MAX_DROPS = 64  # there are about ten reasons
 
 
@@ -74,6 +75,8 @@ class Kind(IntEnum):
     STATUS = 24  # subscriber asks, feed answers
     CAUGHT_UP = 25  # feed: you have everything that was committed when you subscribed
     EVENT = 26  # feed: a camera changed its state; only to whom asked for it
+    # live views: worker -> whoever looks
+    LIVE = 40  # worker: what a camera shows and how it was scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,7 @@ LIMITS: Mapping[Kind, Limits] = {
     **dict.fromkeys(Kind, SMALL_TALK),
     Kind.FRAME: Limits(64 << 10, (3 * MAX_IMAGE_SIDE**2, 2 * MAX_IMAGE_SIDE**2, MAX_VIEW_BYTES)),
     Kind.ALERT: Limits(MAX_META_BYTES, (MAX_PART_BYTES, MAX_PART_BYTES, MAX_PART_BYTES)),
+    Kind.LIVE: Limits(64 << 10, (MAX_VIEW_BYTES, MAX_HEAT_BYTES)),
     Kind.STATUS: Limits(MAX_META_BYTES),  # hundreds of cameras, about a kilobyte each
 }
 

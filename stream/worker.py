@@ -12,20 +12,28 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stream.alerting import CameraAlerts, ClipRecorder
 from stream.camera import Now, WatchedCamera, now
+from stream.camera_settings import CameraSettings
+from stream.camera_view import CameraView
 from stream.commits import CommitQueue
+from stream.drift import DriftCollector
 from stream.engine import NotScored, Pending, Scored, ScoringEngine, ToScore
 from stream.health import write_status
+from stream.kept_frame import KeptFrame
+from stream.latency import StageTimes
 from stream.link import Ended, Joined, LinkEvent, LinkServer, Reported, Spoiled
+from stream.live_views import LiveViews
 from stream.messages import Alert, FramePacket, Mode
+from stream.operator_settings import SettingsWatch
 from stream.outbox import Outbox
+from stream.scene_choice import Switch
 from stream.score_maps import ScoreMaps
 from stream.scorelog import ScoreLog
-from stream.view_watch import ViewWatch
 from stream.worker_settings import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -54,6 +62,9 @@ class Worker:
         stopping: polled; True asks for a clean end. May call :meth:`reconfigure`.
         clips: camera id -> what makes its clips, or None where there are to be none.
         clip_counts: clips made, failed and so on, for the status.
+        operator: what operators have set; asked once a second. None: nobody can set anything.
+        drift: collects frames that may show how scenes slowly change; None: nothing does.
+        live: shows every frame to whoever looks; None: there is nothing to look with.
         clock: what time it is.
     """
 
@@ -68,19 +79,26 @@ class Worker:
         stopping: Callable[[], bool],
         clips: Callable[[str], ClipRecorder | None] = lambda camera: None,
         clip_counts: Callable[[], Mapping[str, int]] = dict,
+        operator: SettingsWatch | None = None,
+        drift: DriftCollector | None = None,
+        live: LiveViews | None = None,
         clock: Callable[[], Now] = now,
     ) -> None:
         self._settings, self._link, self._engine = settings, link, engine
         self._outbox, self._scores, self._stopping = outbox, scores, stopping
-        self._clips, self._clip_counts, self._clock = clips, clip_counts, clock
+        self._clips, self._clip_counts, self._live, self._clock = clips, clip_counts, live, clock
         self._maps = ScoreMaps(settings.maps)
         self._commits = CommitQueue(outbox, clock=lambda: clock().mono)
+        self._operator, self._drift = operator, drift
+        if operator is not None:
+            operator()  # before the first frame
         self._cameras = {camera: self._new_camera(camera) for camera in settings.cameras}
         self._waiting: dict[str, FramePacket] = {}  # at most one frame per camera, the longest waiting first
         # By camera: what is being scored, and for the how manyth of its readers; taken first comes first.
         self._running: dict[str, tuple[FramePacket, Pending, int]] = {}
         self._ended: dict[str, Ended] = {}
         self._to_grant: list[str] = []  # cameras whose frame is done
+        self._stages = StageTimes()
         self._opener = ThreadPoolExecutor(1, "open-galleries")  # beside the scoring
         self._started, self._status_due, self._problem = clock().unix, 0.0, ""
 
@@ -120,6 +138,7 @@ class Worker:
         self._confirm()
         if mono >= self._status_due:
             self._status_due = mono + STATUS_INTERVAL
+            self._heed_operators()
             self._write_status("RUNNING", "")
 
     def _has_work(self) -> bool:
@@ -131,6 +150,8 @@ class Worker:
                 if event.camera in self._waiting:  # more than its credit: only a broken reader does that
                     self._cameras[event.camera].count_drop("worker.replaced")
                 self._waiting[event.camera] = event
+                captured = event.captured_mono if self._settings.shared_clock else None
+                self._stages.arrive(event.camera, self._clock().mono, captured=captured)
             case Joined():
                 self._join(event)
             case Reported():
@@ -156,6 +177,7 @@ class Worker:
         ready = [camera for camera in self._waiting if camera not in self._running and not self._held_back(camera)]
         batch = [self._waiting.pop(camera) for camera in ready[: max(0, room - len(self._running))]]
         for packet in batch:
+            self._stages.begin(packet.camera, self._clock().mono)
             if self._works_ahead(packet.camera):
                 self._link.grant(packet.camera)
         if batch:
@@ -174,36 +196,71 @@ class Worker:
     def _score(self, batch: list[FramePacket]) -> None:
         usable = []
         for packet in batch:
-            if problem := self._unusable(packet):
-                self._record(packet, NotScored(problem), self._cameras[packet.camera].joins)
+            camera, misshapen = self._cameras[packet.camera], self._misshapen(packet)
+            problem = misshapen or self._unusable(packet)
+            # One that does not show the scene in force may show another of the camera's scenes, and is compared.
+            if misshapen or (problem and not camera.view.due(packet.frame_time)):
+                self._record(packet, NotScored(problem), camera.joins)
             else:
                 usable.append(packet)
         begun = self._engine.begin([self._to_score(packet) for packet in usable]) if usable else []
         for packet, pending in zip(usable, begun, strict=True):
             self._running[packet.camera] = packet, pending, self._cameras[packet.camera].joins
 
-    def _unusable(self, packet: FramePacket) -> str:
-        """Why a frame must not be scored; empty = it may be."""
+    def _misshapen(self, packet: FramePacket) -> str:
+        """Why a frame cannot even be looked at; empty = it can."""
         side = self._settings.size
-        if packet.image.shape != (side, side, 3):
-            return (
-                f"scoring image is {packet.image.shape}, this worker needs ({side}, {side}, 3): "
-                "same 'method.size' and 'method.crop'?"
-            )
+        if packet.image.shape == (side, side, 3):
+            return ""
+        return (
+            f"scoring image is {packet.image.shape}, this worker needs ({side}, {side}, 3): "
+            "same 'method.size' and 'method.crop'?"
+        )
+
+    def _unusable(self, packet: FramePacket) -> str:
+        """Why a frame must not be scored by the scene that is in force for it; empty = it may be."""
         camera = self._cameras[packet.camera]
-        return camera.look(packet, lambda: self._engine.place(camera.scene, packet.image))
+        if (switch := camera.view.at(packet.frame_time)) is not None:
+            self._enter(packet, switch)
+        return camera.look(lambda scene: self._engine.place(scene, packet.image))
+
+    def _enter(self, packet: FramePacket, switch: Switch) -> None:
+        """Another scene of the camera is in force, from this frame on."""
+        placement = self._engine.place(switch.before, packet.image)
+        same_view = placement is None or placement.in_place is not False
+        _log_alerts(self._cameras[packet.camera].enter(switch, same_view=same_view))
 
     def _to_score(self, packet: FramePacket) -> ToScore:
-        scene = self._cameras[packet.camera].scene
-        return ToScore(packet.camera, scene, packet.frame_time, packet.segment, packet.image, packet.motion)
+        camera = self._cameras[packet.camera]
+        return ToScore(
+            packet.camera,
+            camera.scene,
+            packet.frame_time,
+            packet.segment,
+            packet.image,
+            packet.motion,
+            camera.settings.threshold_factor,
+            camera.view.scenes if camera.view.due(packet.frame_time) else (),
+        )
+
+    def _chosen(self, packet: FramePacket, result: Scored | NotScored) -> Scored | NotScored:
+        """The result by the scene that the picture shows: where that is another one than before, it is scored anew."""
+        view = self._cameras[packet.camera].view
+        if not view.due(packet.frame_time):
+            return result
+        if (switch := view.see(packet.frame_time, result.fits)) is not None:
+            self._enter(packet, switch)
+            return self._engine.score([self._to_score(packet)])[0]
+        return NotScored(view.refusal) if view.refusal else result
 
     def _collect(self, count: int) -> None:
         """Waits for the ``count`` frames that were taken first."""
         for camera in list(self._running)[:count]:
             packet, pending, joins = self._running[camera]
             result = pending()
+            self._stages.scored(camera, self._clock().mono)
             del self._running[camera]
-            self._record(packet, result, joins)
+            self._record(packet, self._chosen(packet, result), joins)
         self._grant()
 
     def _grant(self) -> None:
@@ -214,12 +271,20 @@ class Worker:
         self._to_grant.clear()
 
     def _record(self, packet: FramePacket, result: Scored | NotScored, joins: int) -> None:
-        camera = self._cameras[packet.camera]
-        row, committed = camera.record(packet, result, age_known=self._settings.shared_clock)
-        _log_alerts(committed)
+        camera, as_scored = self._cameras[packet.camera], result
         if isinstance(result, Scored):
-            self._maps.keep(packet.camera, packet.seq, result.score.pixel_scores)
+            self._maps.keep(packet.camera, packet.seq, result.score.pixel_scores)  # as it was scored, without zones
+            result = camera.settings.in_force(packet, result)
+        began = self._clock().mono
+        row, committed = camera.record(packet, result, age_known=self._settings.shared_clock)
+        if committed:
+            self._stages.committed(self._clock().mono - began, row.age)
+        _log_alerts(committed)
         self._scores.add(packet.camera, row)
+        if self._drift is not None:
+            self._drift.see(camera.seen(packet, as_scored), partial(_kept, packet, camera.scene))
+        if self._live is not None:
+            self._live.show(packet, camera.scene, row, result)
         if joins != camera.joins:  # of a reader that is gone: the next one must not take it for its own
             return
         camera.unconfirmed = packet.seq
@@ -264,20 +329,29 @@ class Worker:
     def _new_camera(self, camera: str) -> WatchedCamera:
         settings = self._settings
         scene, after = settings.cameras[camera], settings.moved_after.get(camera)
-        return WatchedCamera(
+        made = WatchedCamera(
             camera,
-            scene,
             alerts=CameraAlerts(
                 camera,
-                scene,
                 settings.policy,
                 commit=self._commits.commit,
                 clips=self._clips(camera),
             ),
-            view=None if after is None else ViewWatch(camera, after),
+            settings=CameraSettings(camera, fixed=settings.zones.get(camera, ()), policy=settings.policy),
+            view=CameraView(camera, scene, plan=settings.plans.get(camera), moved_after=after),
             tell=self._commits.record_event,
             clock=self._clock,
         )
+        if self._operator is not None:
+            made.obey(self._operator.current.of(camera))
+        return made
+
+    def _heed_operators(self) -> None:
+        """Hands on what operators have set since it was last asked."""
+        if self._operator is None or (fresh := self._operator()) is None:
+            return
+        for name, camera in self._cameras.items():
+            _log_alerts(camera.obey(fresh.of(name)))
 
     def reconfigure(self, fresh: WorkerSettings) -> None:
         """Takes new settings between two rounds. A camera whose own settings stay goes on as if nothing had happened;
@@ -287,6 +361,8 @@ class Worker:
         before, self._settings = self._settings, fresh
         changed = [name for name in self._cameras if before.of(name) != fresh.of(name)]
         dropped = {name: self._drop(name) for name in changed}
+        for name, camera in self._cameras.items():
+            camera.settings.set_fixed(fresh.zones.get(name, ()))
         self._link.admit(fresh.cameras)
         for name in fresh.cameras.keys() - self._cameras.keys():
             self._cameras[name] = camera = self._new_camera(name)
@@ -312,6 +388,8 @@ class Worker:
         self._ended.pop(name, None)
         self._link.dismiss(name)
         self._engine.forget(name)
+        if self._drift is not None:
+            self._drift.forget(name)
         return camera
 
     # -- how it stands ------------------------------------------------------------------------------------------------
@@ -324,6 +402,8 @@ class Worker:
             yield f"scores are not logged: {self._scores.problem}"
         if self._engine.degraded:
             yield self._engine.degraded
+        if self._operator is not None and self._operator.problem:
+            yield self._operator.problem
 
     def _write_status(self, state: str, reason: str) -> None:
         problem = "; ".join(self._problems())
@@ -345,10 +425,18 @@ class Worker:
             "lost_messages": dict(self._commits.lost),
             "lost_score_rows": self._scores.rows_lost,
             "clips": dict(self._clip_counts()),
+            "latency": self._stages.to_json(),
+            "live_problem": self._live.problem if self._live is not None else "",
+            "operator_revision": self._operator.current.revision if self._operator is not None else 0,
+            "operator_problem": self._operator.problem if self._operator is not None else "",
             "scene_failures": {scene: str(error) for scene, error in dict(self._engine.failures).items()},
         }
-        cameras = {name: camera.health.to_json() for name, camera in self._cameras.items()}
+        cameras = {name: camera.status() for name, camera in self._cameras.items()}
         write_status(self._settings.status, {"written": self._clock().unix, "worker": worker, "cameras": cameras})
+
+
+def _kept(packet: FramePacket, scene: str) -> KeptFrame:
+    return KeptFrame(packet.camera, scene, packet.seq, packet.frame_time, packet.image.copy(), packet.motion)
 
 
 def _log_alerts(alerts: Iterable[Alert]) -> None:

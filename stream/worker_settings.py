@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stream.policy import PolicySettings
+from stream.scene_choice import ScenePlan
+from stream.zones import Zone
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """A worker's settings; all but ``size`` and ``max_batch`` may be replaced while it runs."""
 
-    cameras: Mapping[str, str]  # camera id -> scene
+    cameras: Mapping[str, str]  # camera id -> scene; of several the first
     policy: PolicySettings
     size: int  # S, side of the scoring image
     max_batch: int  # frames scored at once
@@ -24,8 +26,11 @@ class WorkerSettings:
     galleries: Mapping[str, Path] = field(default_factory=dict)  # scene -> folder, for scenes that are added later
     moved_after: Mapping[str, float | None] = field(default_factory=dict)  # camera -> s, see ViewWatch; None = off
 
+    plans: Mapping[str, ScenePlan] = field(default_factory=dict)  # camera -> its scenes, where it has several
+    zones: Mapping[str, tuple[Zone, ...]] = field(default_factory=dict)  # camera -> its zones in the configuration
+
     def of(self, camera: str) -> tuple[object, ...]:
-        """All that holds for one camera; nothing where there is none."""
+        """All that a camera must begin anew for; nothing where there is none. Zones may change under way."""
         if camera not in self.cameras:
             return ()
-        return (self.cameras[camera], self.moved_after.get(camera), self.policy)
+        return (self.cameras[camera], self.plans.get(camera), self.moved_after.get(camera), self.policy)

@@ -22,6 +22,7 @@ LAYERS = {
     "stream.fields": 0,
     "stream.messages": 0,
     "stream.redact": 0,
+    "stream.logs": 0,
     "stream.lockfile": 0,
     "stream.pulse": 0,
     "stream.stopping": 0,
@@ -32,8 +33,10 @@ LAYERS = {
     "stream.cli_arguments": 0,
     # pure rules and formats
     "stream.wire": 1,
+    "stream.zones": 1,
     "stream.policy": 1,
     "stream.view_watch": 1,
+    "stream.scene_choice": 1,
     "stream.batching": 1,
     "stream.durable": 1,
     "stream.endpoints": 1,
@@ -42,9 +45,14 @@ LAYERS = {
     "stream.curve": 1,
     "stream.tcp": 1,
     "stream.guard": 1,
+    "stream.latency": 0,
     "stream.health": 1,
     "stream.scorelog": 1,
+    "stream.score_table": 1,
+    "stream.what_if": 1,
+    "stream.kept_frame": 1,
     "stream.overlay": 1,
+    "stream.heat": 1,
     "stream.pictures": 1,
     "stream.report": 1,
     "stream.mailbox": 1,
@@ -54,9 +62,16 @@ LAYERS = {
     "stream.lookout": 3,
     # the parts: each knows formats, none knows the others' insides
     "stream.config": 2,
+    "stream.console_section": 1,
+    "stream.scene_sections": 2,
+    "stream.operator_settings": 2,
+    "stream.config_values": 1,
+    "stream.sink_sections": 2,
     "stream.sources": 2,
     "stream.server_socket": 2,
     "stream.link": 2,
+    "stream.live": 2,
+    "stream.live_views": 4,
     "stream.link_client": 3,
     "stream.evidence": 2,
     "stream.outbox_schema": 2,
@@ -74,8 +89,13 @@ LAYERS = {
     "stream.results": 3,
     # what a process does
     "stream.alerting": 4,
+    "stream.camera_settings": 4,
     "stream.reader": 4,
     "stream.camera": 5,
+    "stream.camera_view": 2,
+    "stream.drift": 2,
+    "stream.drift_store": 2,
+    "stream.drift_guard": 1,
     "stream.worker": 6,
     "stream.worker_settings": 2,
     "stream.score_maps": 1,
@@ -87,6 +107,12 @@ LAYERS = {
     "stream.reconnect": 4,
     "stream.enroll": 5,
     "stream.gallery_add": 6,
+    "stream.normal": 3,
+    "stream.region_masks": 1,
+    "stream.normal_judge": 4,
+    # the console, which sees the parts from outside
+    "stream.console": 7,
+    "stream.console.token": 3,  # whoever starts a run is shown the link
     # processes put together
     "stream.reload": 6,
     "stream.run_folder": 6,
@@ -103,9 +129,18 @@ LAYERS = {
     "stream.evaluate.table": 9,
     "stream.demo": 9,
     "stream.bench": 9,
+    "stream.new_config": 3,
+    "stream.init_command": 9,
+    "stream.completion_command": 9,
     "stream.gallery_commands": 9,
+    "stream.normal_commands": 9,
+    "stream.tune_command": 9,
+    "stream.enroll_choice": 3,
+    "stream.drift_follow": 7,
+    "stream.follow_command": 9,
     "stream.key_commands": 9,
     "stream.outbox_commands": 9,
+    "stream.operator_commands": 9,
     "stream.commands": 9,
     "stream.feed_commands": 9,
     "stream.cli": 10,
@@ -118,24 +153,34 @@ MAY_SCORE = {  # all others see scores, never how they are made
     "capture",
     "cli",
     "commands",
+    "console",  # shows versions of galleries and thumbnails; it loads no network
     "demo",
+    "drift_follow",
     "engine",
     "enroll",
     "evaluate",
+    "follow_command",
     "footage",
     "gallery_add",
     "gallery_commands",
     "lookout",
+    "normal",
+    "normal_commands",
+    "normal_judge",
     "programs",
+    "region_masks",
     "reader",
     "replay",
     "results",
     "sheet",
+    "tune_command",
 }
 
 NO_TORCH = ("stream.reader", "stream.capture", "stream.link", "stream.feed", "stream.subscriber", "stream.programs")
-NO_TORCH += ("stream.sinks.jsonl", "stream.sinks.console", "stream.sinks.runner", "stream.supervisor", "stream.machine")
-NO_TORCH += ("stream.cli",)
+NO_TORCH += ("stream.sinks.jsonl", "stream.sinks.stdout", "stream.sinks.runner", "stream.supervisor", "stream.machine")
+NO_TORCH += ("stream.cli", "stream.live")
+NO_TORCH += ("stream.sinks.registry", "stream.sinks.mqtt", "stream.sinks.webhook", "stream.sinks.kafka")
+NO_TORCH += ("stream.sinks.zmq_publish",)
 
 
 def modules(package: str) -> dict[str, Path]:
@@ -158,6 +203,8 @@ def imported(tree: ast.AST, module: str, *, at_import: bool = False) -> Iterator
             yield from (known(alias.name) for alias in node.names if known(alias.name))
         elif isinstance(node, ast.ImportFrom):
             yield from named_by(node, module)
+        elif module == "stream" and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue  # the package's own face: types of what it hands out when it is asked
         elif not (at_import and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)):
             yield from imported(node, module, at_import=at_import)
 

@@ -75,6 +75,7 @@ def an_alert(phase: Phase, **changes: Any) -> Alert:
         "ended_at": 1_700_000_002.0 if phase is Phase.END else None,
         "mask": "m.png",
         "snapshot": "s.jpg",
+        "why": {"appearance": 2.0, "motion": 1.5, "persistence": 0.0},
     }
     return Alert(**{**values, **changes})
 
@@ -106,8 +107,11 @@ def test_an_alert_without_regions_and_pictures_fits_the_schema(schema: dict[str,
 
 
 def test_the_schema_lists_exactly_the_fields_that_are_published(schema: dict[str, Any]) -> None:
-    published = an_alert(Phase.START).to_json()
-    assert set(schema["required"]) == set(schema["properties"]) == set(published)
+    published = an_alert(Phase.START, why={}).to_json()
+    stored = an_alert(Phase.START, view="v.jpg", frame="f.npz").to_json()
+    assert set(schema["required"]) == set(published)
+    assert set(schema["properties"]) == set(stored) == {*published, "view", "frame", "why"}
+    assert faults(schema, published) == faults(schema, stored) == []
     for field, kind in (("regions", "region"), ("neighbours", "neighbour")):
         assert set(schema["$defs"][kind]["required"]) == set(published[field][0])
         assert set(schema["$defs"][kind]["properties"]) == set(published[field][0])
@@ -171,7 +175,8 @@ def test_the_example_in_the_page_is_an_alert(schema: dict[str, Any]) -> None:
 def test_the_page_explains_every_field_of_an_alert() -> None:
     page = (DOCS / "alerts.md").read_text(encoding="utf-8")
     first_cells = " ".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))
-    assert set(re.findall(r"`(\w+)`", first_cells)) == set(an_alert(Phase.START).to_json())
+    published = an_alert(Phase.START, view="v.jpg", frame="f.npz").to_json()
+    assert set(re.findall(r"`(\w+)`", first_cells)) == set(published)
 
 
 # -- the configuration page -------------------------------------------------------------------------------------------
@@ -237,7 +242,7 @@ def test_the_wire_page_has_the_number_of_every_kind_and_every_limit() -> None:
     assert (MAX_IMAGE_SIDE, MAX_VIEW_BYTES, MAX_DROPS) == (2048, 16 << 20, 64)
     assert (MAX_FRAME_SIDE, MAX_FRAME_PIXELS) == (16_384, 134_217_728)
     assert (MAX_CAMERA, MAX_SEGMENT, MAX_TEXT) == (64, 1024, 4096)
-    assert {kind for kind, limits in LIMITS.items() if limits.payloads} == {Kind.FRAME, Kind.ALERT}
+    assert {kind for kind, limits in LIMITS.items() if limits.payloads} == {Kind.FRAME, Kind.ALERT, Kind.LIVE}
     assert {kind for kind, limits in LIMITS.items() if limits.meta == 1 << 20} == {Kind.ALERT, Kind.STATUS}
     assert {limits.meta for limits in LIMITS.values()} == {1 << 20, 64 << 10}
 
@@ -334,7 +339,7 @@ def test_commands_that_documents_and_examples_show_exist(capsys: pytest.CaptureF
         shown |= dict.fromkeys(found, file.name)
     with pytest.raises(SystemExit):
         main(["--help"])
-    commands = set(re.findall(r"^ +([a-z]+)  ", capsys.readouterr().out, re.MULTILINE))
+    commands = set(re.findall(r"^ {4}([a-z]+)(?:  |$)", capsys.readouterr().out, re.MULTILINE))
     assert {"run", "enroll", "check", "status", "alerts", "replay"} <= set(shown)
     assert {command: file for command, file in shown.items() if command not in commands} == {}
 

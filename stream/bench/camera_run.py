@@ -100,6 +100,7 @@ def run_settings(films: Sequence[Film], footage: Footage, *, sockets: Path) -> d
         "alerts": {"max_alerts_per_hour": _NO_CAP},
         "link": {"endpoint": f"ipc://{sockets}/link"},
         "feed": {"endpoint": f"ipc://{sockets}/feed"},
+        "console": {"enabled": False},
     }
 
 

@@ -162,6 +162,7 @@ def soak_settings(films: Sequence[Film], options: SoakOptions, *, sockets: Path,
     return {
         **settings,
         "feed": {"endpoint": f"tcp://127.0.0.1:{feed_port}"},
+        "console": {"enabled": False},
         "sinks": [{"type": "jsonl", "name": name, "folder": name} for name in SINKS],
     }
 

@@ -16,9 +16,10 @@ from typing import BinaryIO
 from stream.bench.soak_accounts import Delivery, Key, deliver, key_of
 from stream.bench.soak_subscribers import Recorder
 from stream.bench.soak_watch import wait_until
-from stream.config import Config, JsonLinesSection
+from stream.config import Config
 from stream.messages import Alert
 from stream.outbox import OutboxReader
+from stream.sink_sections import JsonLinesSection
 
 DRAIN_PATIENCE = 30.0
 """Seconds after which a run that does not end is killed."""

@@ -114,6 +114,7 @@ def settings(
         "worker": {"maps": "maps", "explain": "always"},
         "link": {"endpoint": f"ipc://{sockets}/link"},
         "feed": {"endpoint": f"ipc://{sockets}/feed"},
+        "console": {"enabled": False},
         "sinks": [{"type": "jsonl", "folder": "."}] if dataset.kind == "video" else [],
     }
 

@@ -16,6 +16,7 @@ from .helpers import spade
 
 ARGUMENTS = {
     "demo": ("--out", "--seed"),
+    "init": ("CONFIG", "--yes", "--camera", "--fps", "--try", "--force"),
     "check": ("CONFIG",),
     "enroll": ("CONFIG", "--camera", "--source", "--start", "--seconds", "--minutes", "--until-covered", "--capacity"),
     "run": ("CONFIG",),
@@ -32,6 +33,7 @@ ARGUMENTS = {
     "gallery versions": ("DIR", "--json"),
     "gallery use": ("DIR", "VERSION"),
     "gallery prune": ("DIR", "--keep", "--dry-run"),
+    "completion": ("bash", "zsh", "tcsh"),
     "outbox info": ("CONFIG", "--json"),
     "outbox prune": ("CONFIG", "--include-unacknowledged"),
     "outbox forget": ("CONFIG", "NAME"),
@@ -48,7 +50,7 @@ def test_help_without_a_command_names_all_commands_and_the_way_to_a_first_run() 
     done = spade("--help")
     assert done.code == 0, done.report
     for command in ARGUMENTS:
-        assert re.search(rf"^ +{command.split()[0]} ", done.out, re.MULTILINE), command
+        assert re.search(rf"^ {{4}}{command.split()[0]}( |$)", done.out, re.MULTILINE), command
     assert "spade-stream demo" in done.out
 
 

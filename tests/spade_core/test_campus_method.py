@@ -28,6 +28,7 @@ from spade_core.errors import CalibrationError, GalleryCorrupt, InputError
 from spade_core.extractor import Features
 from spade_core.motion import GRID, NOISE_FLOOR, NOTHING_MOVES
 from spade_core.runtime import TorchRuntime
+from spade_core.scorer import FrameScore
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -501,6 +502,19 @@ def test_only_frames_near_an_alert_get_a_detail_map(scoring: CampusFrameScorer):
         assert (score.detail is not None) == (score.score >= DETAIL_FROM) == (by == 5.0)
 
 
+def test_where_the_threshold_is_lowered_weaker_frames_get_one(scoring: CampusFrameScorer):
+    def scored(by: float, factor: float = 1.0) -> FrameScore:
+        memory, features = scoring.new_memory(), features_of(odd(by))
+        return scoring.score_frame(features, motion=None, time=0.0, memory=memory, threshold_factor=factor)
+
+    weak = next(by for by in np.arange(0.02, 5, 0.02) if scored(by).score > DETAIL_FROM / 2)
+    assert DETAIL_FROM / 2 < scored(weak).score < DETAIL_FROM
+    assert scored(weak, 0.5).score == scored(weak, 20.0).score == scored(weak).score, "no score changes"
+    assert scored(weak, 0.5).detail is not None
+    assert scored(weak).detail is None
+    assert scored(weak, 20.0).detail is None
+
+
 def test_what_stays_scores_higher_than_what_passes():
     scene = a_scene([levels_of(seed) for seed in range(3)], persistence=1.0)
     normal = [levels_of(seed) for seed in range(100, 140)]
@@ -553,3 +567,58 @@ def test_the_detail_map_by_hand():
     expected = np.zeros((4, 4))
     expected[2, 1] = 3.0
     np.testing.assert_allclose(a_scene([levels]).detail.map(features_of(query)), expected, atol=1e-6)
+
+
+# --- why a frame scores as it does
+
+PART_SCALES = {"appearance": 2.0, "motion": 4.0, "moving": 5.0, "passing": 8.0, "persistence": 10.0}
+
+
+def test_each_channel_says_what_it_alone_would_score() -> None:
+    scene = a_scene([levels_of(1)])
+    channels = Channels(flat(30.0), flat(80.0), flat(25.0))
+
+    parts = scene.parts(channels, PART_SCALES, 3, 3)
+
+    assert parts == pytest.approx({"appearance": 30 / 2 / 5, "motion": 80 / 4 / 5, "persistence": 2.5})  # 3, 4, 2.5
+    assert scene.fused(channels, PART_SCALES)[3, 3] == pytest.approx(5.0)  # the square root of 3 * 3 + 4 * 4
+
+
+def test_where_motion_is_not_known_appearance_has_its_own_threshold() -> None:
+    scene = a_scene([levels_of(1)])
+    channels = Channels(flat(24.0), None, flat(0.0))
+
+    assert scene.parts(channels, PART_SCALES, 0, 0) == pytest.approx({"appearance": 3.0, "persistence": 0.0})
+    assert scene.fused(channels, PART_SCALES)[0, 0] == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    "channels", [("appearance",), ("motion",), ("appearance", "motion"), ("motion", "persistence")]
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_what_does_not_count_is_not_named_and_the_strongest_is_never_above_the_score(
+    channels: tuple[str, ...], known: bool
+) -> None:
+    scene = a_scene([levels_of(1)], channels=channels)
+    maps = Channels(flat(30.0), flat(80.0) if known else None, flat(25.0))
+
+    parts = scene.parts(maps, PART_SCALES, 0, 0)
+
+    assert parts.keys() <= {*channels} | (set() if known else {"appearance"})
+    assert max(parts.values()) <= scene.fused(maps, PART_SCALES)[0, 0] + 1e-5
+
+
+def test_a_frame_tells_its_channels_where_it_scores_highest(scoring: CampusFrameScorer) -> None:
+    frame = scoring.score_frame(features_of(levels_of(9)), motion=None, time=0.0, memory=SceneMemory(1.0))
+
+    assert frame.channels == pytest.approx({"appearance": frame.score, "persistence": 0.0}, rel=1e-5)
+
+
+def test_pixels_that_do_not_count_are_not_where_a_frame_scores_highest(scoring: CampusFrameScorer) -> None:
+    frame = scoring.score_frame(features_of(levels_of(9)), motion=None, time=0.0, memory=SceneMemory(1.0))
+    masked = np.where(frame.pixel_scores < frame.score, frame.pixel_scores, 0)
+
+    ignoring = replace(frame, score=float(masked.max()), pixel_scores=masked)
+
+    assert ignoring.score < frame.score
+    assert ignoring.channels["appearance"] == pytest.approx(ignoring.score, rel=1e-5)

@@ -301,3 +301,12 @@ def test_smoothing_spreads_a_pixel_as_a_gaussian():
     assert pixels.sum() == pytest.approx(1, rel=1e-5)
     assert pixels[20, 20] == pytest.approx(1 / (2 * np.pi * 4), rel=1e-3)
     assert pixels[20, 22] / pixels[20, 20] == pytest.approx(np.exp(-0.5), rel=1e-4)  # one sigma away
+
+
+def test_the_one_channel_is_the_score_itself() -> None:
+    frames = features_of(1, 3)
+    scorer = SpadeScorer(normal_frames(frames), size=SIZE, parameters=SpadeParameters())
+
+    (found,) = scorer.score(features_of(2))
+
+    assert found.channels == {"correspondence": found.score}

@@ -16,6 +16,8 @@ from spade_core.later import Later
 from spade_core.preprocess import Preprocess
 from spade_core.scorer import Explanation
 from stream.alerting import CameraAlerts, ClipRecorder
+from stream.engine import Scored
+from stream.kept_frame import decode_kept
 from stream.messages import Alert, Evidence, FramePacket, Neighbour, Phase
 from stream.policy import PolicySettings
 
@@ -45,7 +47,7 @@ class Desk:
 
     def __init__(self, settings: PolicySettings = SETTINGS, *, clips: ClipRecorder | None = None) -> None:
         self.committed: list[tuple[Alert, Evidence]] = []
-        self.alerts = CameraAlerts("gate", "yard", settings, commit=self._commit, clips=clips)
+        self.alerts = CameraAlerts("gate", settings, commit=self._commit, clips=clips)
         self._seq = 0
 
     def _commit(self, alert: Alert, evidence: Evidence) -> Alert:
@@ -165,7 +167,7 @@ def test_with_a_crop_mask_and_regions_lie_where_the_crop_does(
     preprocess = Preprocess(64, crop)
     scored = a_result(20, at=at)
     scored = replace(scored, scene=SimpleNamespace(**{**vars(scored.scene), "preprocess": preprocess}))
-    alerts = CameraAlerts("gate", "yard", SETTINGS, commit=commit)
+    alerts = CameraAlerts("gate", SETTINGS, commit=commit)
     for number in range(2):
         alerts.observe(a_packet(number), scored)
 
@@ -192,7 +194,7 @@ def test_with_a_crop_what_lies_outside_is_never_anomalous() -> None:
     scored = a_result(20)
     scored.score.pixel_scores[:] = 20.0  # everything that was scored is anomalous
     scored = replace(scored, scene=SimpleNamespace(**{**vars(scored.scene), "preprocess": Preprocess(64, 32)}))
-    alerts = CameraAlerts("gate", "yard", SETTINGS, commit=commit)
+    alerts = CameraAlerts("gate", SETTINGS, commit=commit)
     for number in range(2):
         alerts.observe(a_packet(number), scored)
 
@@ -257,7 +259,7 @@ def test_a_commit_that_fails_is_not_swallowed() -> None:
     def refuse(alert: Alert, evidence: Evidence) -> Alert:
         raise OSError("disk full")
 
-    alerts = CameraAlerts("gate", "yard", SETTINGS, commit=refuse)
+    alerts = CameraAlerts("gate", SETTINGS, commit=refuse)
     alerts.observe(a_packet(0), a_result(20))
 
     with pytest.raises(OSError, match="disk full"):
@@ -357,3 +359,80 @@ def test_an_alert_ends_when_the_source_does_though_its_strongest_frame_cannot_be
     desk.alerts.observe(replace(a_packet(2), view=b""), a_result(50))
 
     assert [alert.phase for alert in desk.alerts.finish()] == [END]
+
+
+# -- what is kept beside it, and why it fired --------------------------------------------------------------------------
+
+
+def test_every_message_keeps_the_clean_view_and_what_was_scored() -> None:
+    desk = Desk()
+    desk.see(1, 20, 15)
+    _, evidence = desk.committed[0]
+    packet = a_packet(2)
+
+    assert evidence.view_jpeg == packet.view != evidence.snapshot_jpeg
+    kept = decode_kept(evidence.frame_npz)
+    assert (kept.camera, kept.scene, kept.frame_seq, kept.frame_time) == ("gate", "yard", 2, packet.frame_time)
+    assert np.array_equal(kept.image, packet.image)
+
+
+def test_the_end_keeps_the_strongest_frame() -> None:
+    desk = Desk()
+    desk.see(1, 20, 40, 15, 1, 1, 1, 1)
+
+    assert decode_kept(desk.committed[-1][1].frame_npz).frame_seq == 2
+
+
+def test_a_view_that_is_no_picture_is_not_kept_as_one() -> None:
+    desk = Desk()
+    for number, score in enumerate((20, 20)):
+        desk.alerts.observe(replace(a_packet(number), view=b"no JPEG"), a_result(score))
+
+    assert desk.committed[0][1].view_jpeg == b""
+    assert desk.committed[0][1].frame_npz != b""
+
+
+def test_an_input_that_cannot_be_kept_costs_only_that(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk()
+    for number, score in enumerate((20, 20)):
+        packet = replace(a_packet(number), image=np.zeros((4, 5, 3), np.uint8))
+        desk.alerts.observe(packet, a_result(score))
+
+    assert desk.committed[0][1].frame_npz == b""
+    assert desk.committed[0][1].snapshot_jpeg != b""
+    assert "cannot be scored again" in caplog.text
+
+
+def with_parts(score: float, **parts: float) -> Scored:
+    scored = a_result(score)
+    return replace(scored, score=replace(scored.score, parts=lambda row, column: parts))
+
+
+def test_an_alert_says_how_strong_each_channel_was_in_thresholds() -> None:
+    desk = Desk()
+    for number in range(2):
+        desk.alerts.observe(a_packet(number), with_parts(20.0, appearance=15.0, motion=5.0))
+
+    assert desk.committed[0][0].why == {"appearance": 1.5, "motion": 0.5}  # the threshold is 10
+    assert desk.committed[0][0].to_json()["why"] == {"appearance": 1.5, "motion": 0.5}
+
+
+def test_an_operators_threshold_is_what_strengths_are_in() -> None:
+    desk = Desk()
+    for number in range(2):
+        desk.alerts.observe(a_packet(number), replace(with_parts(40.0, appearance=30.0), threshold_factor=2.0))
+
+    assert desk.committed[0][0].why == {"appearance": 1.5}
+
+
+def test_an_alert_whose_reason_cannot_be_told_goes_out_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    def fails(row: int, column: int) -> dict[str, float]:
+        raise RuntimeError("the device is lost")
+
+    desk = Desk()
+    for number in range(2):
+        scored = a_result(20.0)
+        desk.alerts.observe(a_packet(number), replace(scored, score=replace(scored.score, parts=fails)))
+
+    assert desk.committed[0][0].why == {}
+    assert "why it fired: the device is lost" in caplog.text

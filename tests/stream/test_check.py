@@ -80,6 +80,21 @@ def test_another_rate_of_false_alarms_is_remarked_upon(
     assert "set for gallery.false_alarms_per_day 2, and this configuration says 1; enroll again" in said
 
 
+def test_all_scenes_of_a_camera_are_listed_with_their_hours_and_what_is_missing(
+    tmp_path: Path, galleries: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    camera = {"id": "yard", "source": "campus:"}
+    hours = [{"scene": "gate", "hours": "06:00-20:00"}, {"scene": "night"}]
+    said = said_by_check(tmp_path, galleries, capsys, cameras=[{**camera, "scenes": hours}])
+
+    assert "scene gate (06:00-20:00, local time): gallery" in said
+    assert "scene night (otherwise, local time): not enrolled yet" in said
+    assert "(spade-stream enroll ... --camera yard --scene night)" in said
+    by_picture = [{"scene": "gate"}, {"scene": "night"}]
+    said = said_by_check(tmp_path, galleries, capsys, cameras=[{**camera, "scenes": by_picture}])
+    assert "scene night (chosen by the picture): not enrolled yet" in said
+
+
 def test_a_threshold_is_set_for_the_alerts_that_are_configured(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
     alerts = {"min_duration": 1.5, "end_after": 3.0, "cooldown": 9.0}

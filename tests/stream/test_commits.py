@@ -230,6 +230,23 @@ def test_pictures_of_the_oldest_updates_are_given_up_first(queue: CommitQueue, s
     assert queue.lost == {"pictures": 1}
 
 
+def test_before_them_goes_what_only_this_machine_keeps(queue: CommitQueue, store: Store, clock: Clock) -> None:
+    store.full = True
+    kept = Evidence(b"m" * 60, b"s" * 40, b"", b"v" * 30, b"f" * 20)  # 150 bytes; 500 hold two and two halves
+    for n, phase in enumerate((START, UPDATE, START, UPDATE)):
+        queue.commit(an_alert(n, phase), kept)
+    store.full = False
+    queue.retry(clock.now + LAST_RETRY)
+
+    assert [(len(e.mask_png), len(e.view_jpeg), len(e.frame_npz)) for _, e in store.alerts] == [
+        (60, 30, 20),
+        (60, 0, 0),
+        (60, 30, 20),
+        (60, 0, 0),
+    ]
+    assert queue.lost == {"frames": 2}
+
+
 def test_then_the_oldest_updates_themselves(queue: CommitQueue, store: Store, clock: Clock) -> None:
     phases = (START, UPDATE, UPDATE, END, START, UPDATE, END, END)
     fill(queue, store, *(an_alert(n, phase) for n, phase in enumerate(phases)))

@@ -498,3 +498,44 @@ def test_a_deep_state_folder_gets_a_short_socket_that_every_process_finds() -> N
     assert path.startswith(tempfile.gettempdir())
     assert built(state="/" + "deep/" * 30).link_endpoint == deep.link_endpoint
     assert other.link_endpoint != deep.link_endpoint
+
+
+ROOF = {"name": "roof", "kind": "ignore", "polygon": [[0, 0], [1, 0], [1, 0.2], [0, 0.2]]}
+
+
+def test_zones_are_fractions_of_the_picture() -> None:
+    (zone,) = a_camera(zones=[ROOF]).zones
+
+    assert (zone.name, zone.kind) == ("roof", "ignore")
+    assert zone.polygon == ((0.0, 0.0), (1.0, 0.0), (1.0, 0.2), (0.0, 0.2))
+    assert a_camera().zones == ()
+    assert a_camera(zones=[ROOF]).model_dump()["zones"] == [ROOF], "as it may stand in the file"
+
+
+@pytest.mark.parametrize(
+    ("zones", "problem"),
+    [
+        ([{**ROOF, "kind": "hide"}], "cameras[0].zones: zones[0]: zone 'roof': kind is 'hide'; it can be ignore or"),
+        ([ROOF, ROOF], "cameras[0].zones: 2 zones are called 'roof'"),
+        ([{**ROOF, "polygon": [[0, 0], [2, 0], [1, 1]]}], "cameras[0].zones: zones[0]: zone 'roof': polygon[1] is"),
+        ([{**ROOF, "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]]}], "cameras[0].zones: the zones 'roof' leave nothing"),
+        ([{**ROOF, "polygon": [[0, 0], [0.5, 0.5], [1, 1]]}], "cameras[0].zones: zone 'roof' covers nothing"),
+        ({"roof": ROOF}, "cameras[0].zones: zones is {"),
+    ],
+)
+def test_zones_that_cannot_be_are_refused(zones: Any, problem: str) -> None:
+    (said,) = problems_of({"cameras": [{**GATE, "zones": zones}]})
+
+    assert said.startswith(problem)
+
+
+def test_a_crop_is_the_middle_of_the_picture_and_a_watch_zone_beside_it_is_refused() -> None:
+    assert built(method={"size": 256}).method.part == (0.0, 0.0, 1.0, 1.0)
+    assert built(method={"size": 256, "crop": 128}).method.part == (0.25, 0.25, 0.5, 0.5)
+
+    (problem,) = problems_with(cameras=[{**GATE, "zones": [{**ROOF, "kind": "watch"}]}], method={"crop": 128})
+    assert "leave nothing of the picture to watch" in problem
+
+
+def test_operators_settings_lie_in_the_state_folder() -> None:
+    assert built(state="/s").operator_settings == Path("/s/operator.json")

@@ -352,7 +352,7 @@ class Watching:
     def new_memory(self) -> Any:
         return object()
 
-    def score_frame(self, features: Features, *, motion: Any, time: float, memory: Any) -> FrameScore:
+    def score_frame(self, features: Features, *, motion: Any, time: float, memory: Any, **_: Any) -> FrameScore:
         self.memories.append(memory)
         return FrameScore(0.0, np.zeros((8, 8), np.float32), Later.known(Explanation(0.0, ())))
 
@@ -530,3 +530,70 @@ def test_a_scene_where_nothing_has_an_edge_says_that_it_cannot_tell(
     assert engine.placement_of("yard") is None
     assert engine.place("yard", blocks()) is None
     assert "scene yard: a camera that is moved will not be noticed: 8 normal pictures are too few" in caplog.text
+
+
+# Several scenes of one camera
+
+
+def test_a_frame_is_compared_with_the_scenes_that_are_asked_for_and_scored_by_its_own(made: Path, tmp_path: Path):
+    enroll_brightness(tmp_path / "night", 10)
+    enroll_brightness(tmp_path / "day", 120)
+    engine = an_engine({"day": tmp_path / "day", "night": tmp_path / "night"})
+    (result,) = engine.score([to_score("day", 12, candidates=("day", "night"))])
+
+    assert isinstance(result, Scored)
+    assert result.scene.name == "day"
+    assert result.fits["night"] < 1.4 < 10 < result.fits["day"]
+
+
+def test_a_frame_that_is_not_asked_about_is_compared_with_no_scene(galleries: dict[str, Path], method: str):
+    (result,) = an_engine(galleries, method).score([to_score("yard")])
+
+    assert result.fits == {}
+
+
+def test_a_scene_without_a_gallery_is_left_out_of_the_comparison_and_the_others_are_not(
+    galleries: dict[str, Path], method: str, tmp_path: Path
+):
+    engine = an_engine({"yard": galleries["yard"], "night": tmp_path / "nothing"}, method)
+    (own, other) = engine.score(
+        [
+            to_score("night", candidates=("yard", "night")),
+            to_score("yard", candidates=("yard", "night"), camera="second"),
+        ]
+    )
+
+    assert "nothing" in reason_of(own)  # no score
+    assert list(own.fits) == ["yard"] == list(other.fits)
+    assert isinstance(other, Scored)
+
+
+def test_a_scene_whose_view_is_not_shown_does_not_fit_at_all(
+    galleries: dict[str, Path], method: str, monkeypatch: pytest.MonkeyPatch
+):
+    engine = an_engine(galleries, method)
+    monkeypatch.setattr(engine, "place", lambda scene, image: SimpleNamespace(in_place=scene != "gate"))
+    (result,) = engine.score([to_score("yard", candidates=("yard", "gate"))])
+
+    assert result.fits["gate"] == np.inf
+    assert np.isfinite(result.fits["yard"])
+
+
+def enroll_brightness(folder: Path, begin: int) -> None:
+    """A gallery of frames of about that brightness."""
+
+    class Bright(Footage):
+        def frames(self):
+            for frame in super().frames():
+                level = begin + frame.index % 7
+                yield replace(frame, image=np.full_like(frame.image, level))
+
+    enroll(
+        Bright(100),
+        folder,
+        settings=brief_settings(capacity=60),
+        extractor=tiny_extractor(),
+        parameters=METHODS["campus"],
+        note={},
+        on_progress=lambda progress: None,
+    )

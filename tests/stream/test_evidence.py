@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from stream.durable import safe_name
 from stream.errors import AlertRefused
-from stream.evidence import PICTURES, name_pictures, named_in, owner_of, pictures_of, size_of
+from stream.evidence import PICTURES, name_pictures, named_in, owner_of, pictures_of, size_of, without_local
 from stream.messages import Alert, Evidence, Phase
 from stream.wire import MAX_PART_BYTES
 
-ALL = Evidence(b"png", b"jpeg", b"clip")
+ALL = Evidence(b"png", b"jpeg", b"clip", b"view", b"npz")
 ALERT = Alert(0, "a1", Phase.END, "gate/north", "yard", 0.0, 86_400.0, 7, 2.0, 1.0, (), ())
 
 
@@ -26,8 +26,17 @@ def test_every_picture_is_named_by_day_camera_and_message() -> None:
         "1970-01-02/gate%2Fnorth/a1-end-7.jpg",
         "1970-01-02/gate%2Fnorth/a1-end-7.mp4",
     )
-    assert [data for _, data in pictures_of(named, ALL)] == [b"png", b"jpeg", b"clip"]
-    assert size_of(ALL) == 11
+    assert (named.view, named.frame) == (
+        "1970-01-02/gate%2Fnorth/a1-end-7.view.jpg",
+        "1970-01-02/gate%2Fnorth/a1-end-7.frame.npz",
+    )
+    assert [data for _, data in pictures_of(named, ALL)] == [b"png", b"jpeg", b"clip", b"view", b"npz"]
+    assert size_of(ALL) == 18
+
+
+def test_what_receivers_get_has_neither_the_clean_view_nor_the_scoring_input() -> None:
+    assert size_of(without_local(ALL)) == 11
+    assert without_local(ALL).snapshot_jpeg == b"jpeg"
 
 
 def test_an_empty_picture_has_no_name() -> None:

@@ -6,19 +6,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
-from tiny_extractor import Footage, a_picture, brief_settings, tiny_extractor
+from tiny_extractor import SIDE, Footage, a_picture, brief_settings, tiny_extractor
 
-from spade_core.errors import GalleryCorrupt, GalleryError, GalleryMismatch
-from spade_core.gallery import Gallery
+from spade_core.campus import CampusParameters
+from spade_core.errors import GalleryCorrupt, GalleryError, GalleryMismatch, InputError
+from spade_core.gallery import Gallery, GalleryFrame
 from spade_core.gallery_versions import use_version
+from spade_core.methods import frame_scorer, gallery_parameters
+from spade_core.motion import GRID
 from spade_core.scorer import SpadeParameters
 from stream import gallery_add
 from stream.engine import open_scene
 from stream.enroll import Progress, enroll
 from stream.errors import SourceCorrupt, SourceNotFound, UsageError
-from stream.gallery_add import AddSettings, add_frames
+from stream.gallery_add import AddSettings, add_frames, add_kept
+from stream.kept_frame import KeptFrame
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -210,9 +215,191 @@ def test_a_version_that_another_program_put_in_force_meanwhile_is_not_passed_ove
 
 
 def test_arrays_of_the_method_are_made_anew_from_all_frames(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    def arrays(normal: Any, *, parameters: Any, device: Any) -> dict[str, Any]:
-        assert parameters == SpadeParameters()
+    def arrays(normal: Any, *, parameters: Any, device: Any, confirmed: Any, scales: Any) -> dict[str, Any]:
+        assert (parameters, confirmed) == (SpadeParameters(), [])
         return {"count": np.array([len(normal.pooled)], np.int32)}
 
     monkeypatch.setattr(gallery_add, "gallery_arrays", arrays)
     assert added(folder, Footage(3)).array("count").tolist() == [FRAMES + 3]
+
+
+# -- frames that were kept beside their alerts -------------------------------------------------------------------------
+
+BANK_OF_ONE = CampusParameters(bank=1, persistence=1.0, average=1, reach=0, sigma=1.0)
+"""So small that every frame but the one nearest to the mean is left out of what ``campus`` compares with."""
+
+
+@pytest.fixture
+def campus(tmp_path: Path) -> Path:
+    """The same gallery for ``campus``."""
+    enroll(
+        Footage(100),
+        tmp_path / "yard",
+        settings=brief_settings(capacity=60),
+        extractor=tiny_extractor(),
+        parameters=BANK_OF_ONE,
+        note={"scene": "yard"},
+        on_progress=lambda progress: None,
+    )
+    return tmp_path / "yard"
+
+
+def kept(image: np.ndarray, *, motion: float | None = None, seq: int = 7) -> KeptFrame:
+    moved = None if motion is None else np.full((GRID, GRID), motion, np.float16)
+    return KeptFrame("gate", "yard", seq, 1_700_000_000.0, image, moved)
+
+
+def with_square(brightness: int, square: int) -> np.ndarray:
+    """Grey, and a square of another grey in the upper left quarter."""
+    image = a_picture(brightness)
+    image[:16, :16] = square
+    return image
+
+
+def joined(folder: Path, *frames: KeptFrame, inside: Any = None, **options: Any) -> Gallery:
+    values = {"extractor": tiny_extractor(), "note": {"by": "a test"}, "confirmed": True, **options}
+    return add_kept(
+        Gallery(folder),
+        frames,
+        inside=[inside] * len(frames),
+        **{"on_progress": lambda progress: None, **values},
+    )
+
+
+def strength(folder: Path, frame: KeptFrame, version: str | None = None) -> float:
+    """Score of a single frame, in thresholds."""
+    gallery, extractor = Gallery(folder, version), tiny_extractor()
+    scorer = frame_scorer(
+        gallery,
+        gallery.calibration,
+        size=SIDE,
+        parameters=gallery_parameters(gallery),
+        runtime=extractor.backbone.runtime,
+    )
+    features = extractor.extract(frame.image[None])
+    found = scorer.score_frame(features, motion=frame.motion, time=0.0, memory=scorer.new_memory())
+    return found.score / gallery.calibration.threshold
+
+
+def test_a_confirmed_frame_is_normal_even_where_the_bank_has_no_room_for_it(campus: Path):
+    bright = kept(a_picture(200))
+    assert strength(campus, bright) > 1
+    assert strength(campus, kept(a_picture(69))) > 0, "the bank of one leaves most of the gallery out"
+
+    after = joined(campus, bright)
+
+    assert strength(campus, bright) == pytest.approx(0, abs=0.01)
+    assert (after.version, len(after)) == ("v000002", FRAMES + 1)
+    assert after.calibration == Gallery(campus, "v000001").calibration
+
+
+def test_without_a_word_for_it_a_frame_takes_its_chance_in_the_bank(campus: Path):
+    bright = kept(a_picture(200))
+    joined(campus, bright, confirmed=False)
+
+    assert strength(campus, bright) > 1
+
+
+def test_what_was_confirmed_stays_normal_when_more_is_added(campus: Path):
+    bright, brighter = kept(a_picture(180)), kept(a_picture(250))
+    joined(campus, bright)
+    joined(campus, brighter)
+    added(campus, Footage(3), capacity=100)
+
+    assert len(Gallery(campus)) == FRAMES + 5
+    assert [strength(campus, frame) for frame in (bright, brighter)] == pytest.approx([0, 0], abs=0.01)
+
+
+def test_no_other_score_rises(campus: Path):
+    others = [kept(a_picture(brightness), motion=0.5) for brightness in (0, 30, 69, 100, 150, 255)]
+    before = [strength(campus, frame) for frame in others]
+    joined(campus, kept(a_picture(200), motion=3.0))
+
+    assert all(strength(campus, frame) <= old + 1e-6 for frame, old in zip(others, before, strict=True))
+
+
+def test_a_speed_that_was_confirmed_does_not_alert_and_a_higher_one_does(campus: Path):
+    fast = kept(a_picture(40), motion=30.0)
+    assert strength(campus, fast) > 1
+
+    joined(campus, fast)
+
+    assert strength(campus, fast) < 1
+    assert strength(campus, kept(a_picture(40), motion=90.0)) > 1
+
+
+def test_only_the_region_becomes_normal(campus: Path):
+    inside = np.zeros((SIDE, SIDE), bool)
+    inside[:16, :16] = True
+    square = kept(with_square(40, 200))
+    assert strength(campus, square) > 1
+
+    joined(campus, kept(with_square(220, 200)), inside=inside)
+
+    assert strength(campus, kept(a_picture(220))) > 1, "what was outside has not become normal"
+    assert strength(campus, square) < strength(campus, square, "v000001")
+
+
+def test_of_a_region_the_gallery_gets_its_cells_and_those_of_the_nearest_normal_frame(campus: Path):
+    inside = np.zeros((SIDE, SIDE), bool)
+    inside[:16, :16] = True
+    frame = kept(with_square(80, 200), motion=2.0)
+
+    after = joined(campus, frame, inside=inside)
+    own, normal = tiny_extractor().extract(frame.image[None]).levels, after.pyramid(FRAMES - 1)  # 69, the brightest
+
+    for stored, level, other in zip(after.pyramid(FRAMES), own, normal, strict=True):
+        half = stored.shape[1] // 2
+        np.testing.assert_allclose(stored[:, :half, :half], level[0][:, :half, :half], rtol=1e-3)
+        np.testing.assert_array_equal(stored[:, half:], other[:, half:])
+    assert after.motion[FRAMES][:32, :32].tolist() == np.full((32, 32), 2.0).tolist()
+    assert not after.motion[FRAMES][32:].any()
+
+
+def test_the_gallery_says_where_a_confirmed_frame_came_from(campus: Path):
+    after = joined(campus, kept(a_picture(200)))
+
+    assert after.frames[FRAMES] == GalleryFrame("gate 2023-11-14T22:13:20.000Z", 7, 0.0, confirmed=True)
+    assert not after.frames[FRAMES - 1].confirmed
+    note = after.manifest["note"]
+    assert (note["by"], note["added"], note["from"], note["capacity"]) == ("a test", 1, "v000001", 60)
+    thumbnail = cv2.imdecode(np.frombuffer(after.thumbnail(FRAMES), np.uint8), cv2.IMREAD_COLOR)
+    old = cv2.imdecode(np.frombuffer(after.thumbnail(0), np.uint8), cv2.IMREAD_COLOR)
+    assert thumbnail.shape == old.shape
+    assert thumbnail.mean() == pytest.approx(200, abs=2)
+    list(after.verify())
+
+
+def test_with_faithful_spade_a_confirmed_frame_is_normal_too(folder: Path):
+    bright = kept(a_picture(200))
+    assert strength(folder, bright) > 1
+    joined(folder, bright)
+    assert strength(folder, bright) == pytest.approx(0, abs=0.01)
+
+
+def test_with_faithful_spade_a_region_is_normal_in_a_frame_that_looks_like_it(folder: Path):
+    inside = np.zeros((SIDE, SIDE), bool)
+    inside[:24, :24] = True
+    square = kept(with_square(60, 200))
+    before = strength(folder, square)
+    joined(folder, square, inside=inside)
+
+    assert strength(folder, square) < before / 2
+
+
+def test_a_frame_of_another_size_is_refused_and_nothing_changes(campus: Path):
+    with pytest.raises(InputError, match="shape"):
+        joined(campus, kept(a_picture(200, side=64)))
+    assert untouched(campus)
+
+
+def test_another_extractor_is_refused_for_kept_frames_too(campus: Path):
+    with pytest.raises(GalleryMismatch, match="weights id is 'none', expected 'other'"):
+        joined(campus, kept(a_picture(200)), extractor=tiny_extractor(weights_id="other"))
+    assert untouched(campus)
+
+
+def test_no_frames_are_nothing_to_add(campus: Path):
+    with pytest.raises(UsageError, match="no frames"):
+        joined(campus)
+    assert untouched(campus)

@@ -145,6 +145,39 @@ def test_a_clip_is_stored_and_lost_like_the_other_pictures(outbox: Outbox) -> No
     assert (alert.clip, alert.mask, evidence.clip_mp4) == (None, committed.mask, b"")
 
 
+def test_view_and_scoring_input_are_stored_but_not_delivered(outbox: Outbox) -> None:
+    committed = outbox.commit(an_alert(), Evidence(b"png", b"jpeg", b"", b"view", b"npz"))
+
+    assert (committed.view, committed.frame) == (
+        "2026-03-01/gate/a1-start-10.view.jpg",
+        "2026-03-01/gate/a1-start-10.frame.npz",
+    )
+    found = outbox.evidence_of(outbox.read_after(0, limit=1)[0])
+    assert (found.view_jpeg, found.frame_npz) == (b"view", b"npz")
+    alert, evidence = outbox.deliverable(committed)
+    assert (alert.view, alert.frame, evidence.view_jpeg, evidence.frame_npz) == (None, None, b"", b"")
+    assert (alert.snapshot, evidence.snapshot_jpeg) == (committed.snapshot, b"jpeg")
+    assert outbox.usage().bytes == 14
+
+
+def test_view_and_scoring_input_are_claimed_and_removed_with_their_alert(outbox: Outbox) -> None:
+    committed = outbox.commit(an_alert(), Evidence(b"png", b"jpeg", b"", b"view", b"npz"))
+
+    for name in (committed.view, committed.frame):
+        assert name is not None
+        assert outbox.claims(name)
+        assert not outbox.claims(name.replace("-10.", "-11."))
+    outbox.remove_through(committed.seq)
+    assert [path for path in outbox.evidence.rglob("*") if path.is_file()] == []
+
+
+def test_an_alert_that_was_stored_by_an_older_version_has_neither(outbox: Outbox) -> None:
+    committed = outbox.commit(an_alert(), PICTURES)
+
+    assert {"view", "frame", "why"}.isdisjoint(committed.to_json())
+    assert (committed.view, committed.frame, committed.why) == (None, None, {})
+
+
 def test_size_and_time_of_a_commit_are_known(paths: tuple[Path, Path]) -> None:
     times = iter([1000.0, 500.0])
     with Outbox(*paths, clock=lambda: next(times)) as outbox:
@@ -227,14 +260,15 @@ def test_a_damaged_event_is_an_outbox_error(paths: tuple[Path, Path], outbox: Ou
 
 def test_what_a_killed_writer_left_open_is_ended_once_with_its_last_pictures(paths: tuple[Path, Path]) -> None:
     with Outbox(*paths) as outbox:
-        outbox.commit(an_alert(1), PICTURES)
+        outbox.commit(an_alert(1), Evidence(b"png", b"jpeg", b"", b"view", b"npz"))
         outbox.commit(an_alert(2), PICTURES)
         outbox.commit(an_alert(2, phase=Phase.END), PICTURES)
     with Outbox(*paths) as outbox:
         (end,) = [outbox.commit(*closing) for closing in outbox.closing_messages()]
         assert (end.seq, end.alert_id, end.phase) == (4, an_alert(1).alert_id, Phase.END)
         assert end.ended_at == an_alert(1).frame_time
-        assert outbox.evidence_of(end).mask_png == PICTURES.mask_png
+        found = outbox.evidence_of(end)
+        assert (found.mask_png, found.view_jpeg, found.frame_npz) == (b"png", b"view", b"npz")
         assert outbox.closing_messages() == []
 
 

@@ -18,7 +18,7 @@ BOTH_SINKS = {"sink jsonl", "sink stdout"}
 
 
 def config(cameras: list[dict[str, Any]] = CAMERAS, **sections: Any) -> Config:
-    data = {"cameras": cameras, "sinks": SINKS, **sections}
+    data = {"cameras": cameras, "sinks": SINKS, "console": {"enabled": False}, **sections}
     return build_config(data, where="site.yaml", base=Path("/site"), environment={})
 
 
@@ -51,7 +51,13 @@ def test_a_camera_that_changes_restarts_its_reader_alone(change: dict[str, Any])
     assert steps == Plan(changed=("camera gate",), restart=frozenset({"reader gate"}))
 
 
-@pytest.mark.parametrize("change", [{"scene": "north"}, {"moved_after": 60.0}])
+DAY_AND_NIGHT = [{"scene": "day", "hours": "06:00-20:00"}, {"scene": "night"}]
+ROOF = {"name": "roof", "kind": "ignore", "polygon": [[0, 0], [1, 0], [1, 0.2]]}
+
+
+@pytest.mark.parametrize(
+    "change", [{"scene": "north"}, {"scenes": DAY_AND_NIGHT}, {"moved_after": 60.0}, {"zones": [ROOF]}]
+)
 def test_what_a_camera_sees_is_the_workers_business_alone(change: dict[str, Any]) -> None:
     assert plan(config(), config(gate(**change))) == Plan(changed=("camera gate",))
 
@@ -72,6 +78,7 @@ def test_the_order_of_cameras_says_nothing() -> None:
         ({"method": {"bank": 64}}, {"worker"}, False),
         ({"clips": {"seconds": 5.0}}, {"worker"}, False),
         ({"retention": {"days": 5.0}}, {"feed"}, True),
+        ({"log": {"format": "json"}}, {"feed", "worker", *BOTH_SINKS, *BOTH_READERS}, False),
         ({"method": {"size": 128}}, {"worker", *BOTH_READERS}, False),
         ({"method": {"crop": 128}}, {"worker", *BOTH_READERS}, False),
         ({"method": {"motion_memory": 1.0}}, {"worker", *BOTH_READERS}, False),
@@ -79,6 +86,7 @@ def test_the_order_of_cameras_says_nothing() -> None:
         ({"link": {"endpoint": "ipc:///run/link"}}, {"worker", *BOTH_READERS}, False),
         ({"feed": {"endpoint": "ipc:///run/feed"}}, {"feed", *BOTH_SINKS}, True),
         ({"gallery": {"folder": "elsewhere"}}, set(), True),
+        ({"drift": {"per_day": 5}}, set(), True),
         ({"scenes": {"gate": {"gallery": "elsewhere"}}}, set(), True),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -168,3 +176,29 @@ def test_a_wrong_configuration_is_logged_and_nothing_is_handed_out(caplog: pytes
 
     assert poller(hup, load)() is None
     assert "cameras: is required" in caplog.text
+
+
+CONSOLE: dict[str, Any] = {"console": {"address": "127.0.0.1:9000"}}
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"console": {"address": "127.0.0.1:9001"}},
+        {**CONSOLE, "cameras": gate(scene="north")},
+        {**CONSOLE, "gallery": {"folder": "elsewhere"}},
+        {**CONSOLE, "alerts": {"cooldown": 60.0}},
+    ],
+)
+def test_the_console_starts_anew_with_whatever_it_shows(sections: dict[str, Any]) -> None:
+    assert plan(config(**CONSOLE), config(**sections)).restart == {"console"}
+
+
+@pytest.mark.parametrize("section", [{"retention": {"days": 9.0}}, {"clips": {"seconds": 9.0}}, {"sinks": []}])
+def test_the_console_goes_on_with_what_it_does_not_show(section: dict[str, Any]) -> None:
+    assert "console" not in plan(config(**CONSOLE), config(**CONSOLE, **section)).restart
+
+
+def test_a_console_that_comes_or_goes_is_not_started_anew() -> None:
+    assert plan(config(), config(**CONSOLE)).restart == set()
+    assert plan(config(**CONSOLE), config()).restart == set()

@@ -73,7 +73,11 @@ def test_a_process_that_dies_leaves_no_owner_behind(tmp_path: Path) -> None:
 
 def test_a_process_of_the_owner_does_not_own(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False) as child:
+    program = [sys.executable, "-c", "input(print('up', flush=True))"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(program, **pipes, close_fds=False) as child:
+        assert child.stdout is not None
+        child.stdout.readline()  # before it has begun its program it still has what its parent has open
         folder.close()
         RunFolder(tmp_path).close()
         child.communicate(b"\n")

@@ -20,7 +20,7 @@ from stream.run_folder import RunFolder
 from stream.station import PUBLISH_EVERY, Reloading, Station, read_processes
 from stream.supervisor import Change, Phase
 
-ONE = "cameras: [{id: gate, source: 'campus:?seed=${SEED}'}]\n"
+ONE = "console: {enabled: false}\ncameras: [{id: gate, source: 'campus:?seed=${SEED}'}]\n"
 TWO = ONE.replace("]", ", {id: yard, source: 'campus:'}]")
 
 

@@ -87,3 +87,47 @@ def test_a_configuration_that_was_not_taken_is_told(ask: Any) -> None:
 
     assert code == 0, "everything is watched, as the old one says"
     assert "not reloaded, the one of 2026-01-01T00:00:00.000Z is in force: cameras: is required" in said
+
+
+def a_camera(**changes: Any) -> dict[str, Any]:
+    well = {"state": "LIVE", "reason": "frames arrive", "drops": {}, "age_p95": None, "scored": 5}
+    set_ = {"threshold_factor": 1.0, "snoozed_until": None, "snooze_reason": "", "held_by_snooze": 0}
+    return {**well, **set_, **changes}
+
+
+def test_of_a_camera_that_nobody_has_set_anything_for_nothing_more_is_said(ask: Any) -> None:
+    code, said = ask(answer(cameras={"gate": a_camera()}))
+
+    assert code == 0
+    assert said.splitlines()[-1].endswith("- frames arrive")
+
+
+def test_a_snoozed_camera_says_until_when_and_why_and_what_it_holds(ask: Any) -> None:
+    snoozed = a_camera(snoozed_until="2026-01-01T12:00:00.000Z", snooze_reason="roadworks", held_by_snooze=3)
+    code, said = ask(answer(cameras={"gate": snoozed}))
+
+    assert code == 0, "somebody wanted it so"
+    assert said.splitlines()[-1].endswith(
+        "frames arrive; SNOOZED until 2026-01-01T12:00:00.000Z: roadworks, 3 alert(s) held"
+    )
+
+
+def test_a_threshold_that_somebody_has_moved_is_told(ask: Any) -> None:
+    assert ask(answer(cameras={"gate": a_camera(threshold_factor=1.5)}))[1].endswith("frames arrive; threshold x 1.5\n")
+
+
+def test_the_status_of_an_older_worker_can_be_shown(ask: Any) -> None:
+    old = {key: value for key, value in a_camera().items() if "snooze" not in key and key != "threshold_factor"}
+
+    assert ask(answer(cameras={"gate": old}))[0] == 0
+
+
+def test_a_sink_that_takes_nothing_is_told_and_is_a_fault(ask: Any) -> None:
+    failing = {"failing_since": "2026-01-01T00:00:00.000Z", "last_error": "no broker", "rejected": 0}
+    well = {"failing_since": None, "last_error": "", "rejected": 3}
+    code, said = ask(answer(sinks={"home": failing, "hook": well}))
+
+    assert code == 1
+    assert "sink home: takes nothing since 2026-01-01T00:00:00.000Z: no broker" in said
+    assert "sink hook: 3 alert(s) laid aside in sinks/hook/rejected" in said
+    assert ask(answer(sinks={"hook": well}))[0] == 0

@@ -13,8 +13,11 @@ from pipeline_fakes import a_packet
 from scoring_fakes import FakeEngine
 
 from stream.camera import Now, now
+from stream.drift import DriftCollector
 from stream.link import Joined, LinkEvent, Reported
+from stream.live_views import LiveViews
 from stream.messages import CameraState, Mode, Phase, StateEvent
+from stream.operator_settings import SettingsWatch
 from stream.outbox import Outbox
 from stream.policy import PolicySettings
 from stream.scorelog import ScoreLog, ScoreRow, read_scores
@@ -98,7 +101,15 @@ class Bench:
         return WorkerSettings(**(values | changes))
 
     def worker(
-        self, link: Any, stopping: Callable[[], bool], *, clock: Callable[[], Now] = now, **settings: Any
+        self,
+        link: Any,
+        stopping: Callable[[], bool],
+        *,
+        clock: Callable[[], Now] = now,
+        operator: SettingsWatch | None = None,
+        live: LiveViews | None = None,
+        drift: DriftCollector | None = None,
+        **settings: Any,
     ) -> Worker:
         engine: Any = self.engine
         return Worker(
@@ -108,6 +119,9 @@ class Bench:
             outbox=self.outbox,
             scores=ScoreLog(self.scores),
             stopping=stopping,
+            operator=operator,
+            live=live,
+            drift=drift,
             clock=clock,
         )
 
