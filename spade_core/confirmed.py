@@ -1,13 +1,13 @@
-"""A gallery with more frames on top that somebody called normal, in memory: what would it make of this frame?
+"""A gallery with more frames on top, in memory: what would it make of this frame?
 
-So that can be told before anything is written, and without reading all that the gallery holds. ``gallery_writer`` makes
-a version of it. Confirmed frames differ from others in one thing: what a method keeps of a gallery is a choice among
-its frames, and these are always part of it.
+So that can be told before anything is written. ``gallery_writer`` makes a version of it. Frames that somebody called
+normal (confirmed) differ from others in one thing: what a method keeps of a gallery is a choice among its frames, and
+these are always part of it. So nothing else of the gallery has to be read for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,12 +55,13 @@ def only_inside(new: NewFrame, inside: NDArray[np.bool_], normal: tuple[NDArray[
     return replace(new, levels=levels, motion=motion)
 
 
-class WithConfirmed:
-    """The :class:`spade_core.gallery.NormalFrames` of a gallery and of confirmed frames behind them.
+class WithJoined:
+    """The :class:`spade_core.gallery.NormalFrames` of a gallery and of frames behind them, as the version that is made
+    of both has them: what the method keeps is chosen anew among all of them, which takes as long as at an enrolment.
 
     Args:
         gallery: N frames.
-        new: M confirmed frames.
+        new: M frames, at least one.
         parameters: of the method that the gallery is for.
         device: where to compute.
     """
@@ -72,7 +73,8 @@ class WithConfirmed:
         unknown = np.full((GRID, GRID), np.nan, np.float16)
         self._added_motion = np.stack([unknown if frame.motion is None else frame.motion for frame in new])
         self.frames = (*gallery.frames, *(frame.frame for frame in new))
-        self.arrays = self._made(parameters) if isinstance(parameters, CampusParameters) else {}
+        self.arrays: Mapping[str, NDArray[Any]] = {}  # none while they are being made
+        self.arrays = self._made(parameters)
 
     @property
     def pooled(self) -> NDArray[np.float32]:
@@ -93,7 +95,17 @@ class WithConfirmed:
         """What the method keeps ready; None where there is none of this name."""
         return self.arrays.get(name)
 
-    def _made(self, parameters: CampusParameters) -> dict[str, NDArray[Any]]:
+    def _made(self, parameters: Parameters) -> dict[str, NDArray[Any]]:
+        confirmed, scales = confirmed_frames(self.frames), self._gallery.calibration.scales
+        return gallery_arrays(self, parameters=parameters, device=self._device, confirmed=confirmed, scales=scales)
+
+
+class WithConfirmed(WithJoined):
+    """The same where all frames behind are confirmed, without reading those of the gallery again."""
+
+    def _made(self, parameters: Parameters) -> dict[str, NDArray[Any]]:
+        if not isinstance(parameters, CampusParameters):
+            return {}
         gallery, scales = self._gallery, self._gallery.calibration.scales
         before = confirmed_frames(gallery.frames)
         found = {name: gallery.array(name) for name in (BANK, USUAL_SPEED)}

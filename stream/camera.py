@@ -213,7 +213,8 @@ class WatchedCamera:
         """
         quiet = not self.settings.snoozed(self._clock().unix) and self.alerts.open_alert is None
         watched = quiet and self.mode is Mode.LIVE and self.health.state is CameraState.LIVE
-        strength = result.score.score / result.scene.calibration.threshold if isinstance(result, Scored) else None
+        calibrated = result.scene.calibration.threshold if isinstance(result, Scored) else 0.0
+        strength = result.score.score / calibrated if isinstance(result, Scored) and calibrated > 0 else None
         return Seen(self.camera, self.scene, packet.frame_time, strength, watched)
 
     def follow(self, before: WatchedCamera) -> None:

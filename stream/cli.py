@@ -200,7 +200,9 @@ def _add_pipeline(groups: Any) -> None:
         _add_part(groups, name, program, text)
     sink = _add_part(groups, "sink", commands.sink, "run one sink (part of 'run')")
     sink.add_argument("--name", required=True, help="of the sink, as in the configuration")
-    sink.add_argument("--test", action="store_true", help="only deliver one test alert, and say whether it was taken")
+    only = sink.add_mutually_exclusive_group()
+    only.add_argument("--test", action="store_true", help="only deliver one test alert, and say whether it was taken")
+    only.add_argument("--again", action="store_true", help="only deliver once more what the sink has laid aside")
 
 
 def _add_console(groups: Any) -> None:

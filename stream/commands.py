@@ -13,9 +13,10 @@ from typing import Any
 
 from spade_core.calibration import in_words
 from spade_core.errors import GalleryCorrupt, GalleryMismatch, GalleryNotFound, SpadeError
-from spade_core.gallery import Gallery
+from spade_core.gallery import Gallery, confirmed_frames
 from stream import logs, machine, programs, security
 from stream.config import CameraSection, Config, load_config, parse_config, read_text
+from stream.console.checks import console_faults, missing_files
 from stream.console.token import login_link
 from stream.enroll_choice import to_enroll
 from stream.errors import ConfigError, StreamError, UsageError
@@ -32,6 +33,7 @@ from stream.station import Reloading
 from stream.stopping import ReloadSignal, StopSignal
 
 log = logging.getLogger(__name__)
+
 
 def demo(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """See ``stream.demo``."""
@@ -73,6 +75,7 @@ def check(arguments: argparse.Namespace, stop: StopSignal) -> int:
             print(f"  {keys}")
     except StreamError as error:
         problems.append(f"security: {error}")
+    problems += console_faults(config)
     if problems:
         raise ConfigError(str(arguments.config), problems)
     print("the configuration is right")
@@ -133,6 +136,7 @@ def enroll_camera(
         until_covered=until_covered,
     )
     folder = config.gallery_of(camera.scene_name)
+    lost, before = called_normal(folder)
     source = _open_to_watch(camera, stop)
     try:
         with progress_reporter(f"enroll {camera.scene_name}", unit="frame", form=progress) as tell:
@@ -160,9 +164,21 @@ def enroll_camera(
     )
     for line in (*in_words(calibration), *coverage_in_words(gallery.manifest["note"])):
         print(f"  {line}")
+    if lost:
+        print(f"  {lost} frame(s) called normal in {before} are not in this version: they may raise alerts again")
     if progress == "json":
-        tell_result({"scene": camera.scene_name, "version": gallery.version, "frames": len(gallery)})
+        found = {"scene": camera.scene_name, "version": gallery.version, "frames": len(gallery)}
+        tell_result({**found, "normal_left_out": lost})
     return gallery
+
+
+def called_normal(folder: Path) -> tuple[int, str]:
+    """How many frames of the version in force somebody called normal, and which version that is; 0 where none is."""
+    try:
+        gallery = Gallery(folder)
+    except SpadeError:
+        return 0, ""
+    return len(confirmed_frames(gallery.frames)), gallery.version
 
 
 def _open_to_watch(camera: CameraSection, stop: StopSignal) -> Source:
@@ -223,9 +239,13 @@ def _once(act: Callable[[], None]) -> Callable[[], None]:
 
 
 def _say_console(config: Config, path: Path) -> None:
-    """Where the console is. The link that logs in is a secret: it is shown to whoever started the run on a terminal,
-    not where it might be kept."""
+    """Where the console is, or why it is nowhere; the cameras are watched without it. The link that logs in is a
+    secret: it is shown to whoever started the run on a terminal, not where it might be kept."""
     if not config.console.enabled:
+        return
+    if faults := console_faults(config):
+        for fault in faults:
+            logs.tell(f"the console cannot start: {fault}", level=logging.ERROR)
         return
     try:
         shown = login_link(config)
@@ -246,6 +266,7 @@ def _runnable(config: Config, path: Path) -> Config:
         SourceError: a file or folder is missing.
         KeyFileError: a key cannot be used.
         SinkError: a sink could not be opened: a library, a template or a secret is missing.
+        ConfigError: the console's section names a file that is not there.
         StreamError: no scene at all can be scored; says why for each.
     """
     for camera in config.cameras:
@@ -253,6 +274,8 @@ def _runnable(config: Config, path: Path) -> Config:
     security.check(config)
     for sink in config.sinks:
         check_sink(sink)
+    if missing := missing_files(config):
+        raise ConfigError(str(path), missing)
     unusable = _unusable_galleries(config)
     if len(unusable) == len(_scenes(config)):
         problems = [f"scene {scene}: {error}" for scene, error in unusable.items()]
@@ -284,13 +307,23 @@ def feed(arguments: argparse.Namespace, stop: StopSignal) -> int:
 
 
 def sink(arguments: argparse.Namespace, stop: StopSignal) -> int:
-    """One sink."""
+    """One sink. With ``--again``, exits 1 where something still lies aside."""
     config = _load_part(arguments)
+    if arguments.again:
+        return _bring_again(config, arguments.name)
     if arguments.test:
         print(programs.try_sink(config, arguments.name))
         return 0
     programs.sink(config, arguments.name, stopping=stop)
     return 0
+
+
+def _bring_again(config: Config, name: str) -> int:
+    outcome = programs.bring_again(config, name)
+    print(f"sink {name} took {outcome.taken} alert(s) that lay aside; {outcome.left} still do")
+    if outcome.problem:
+        print(outcome.problem, file=sys.stderr)
+    return 1 if outcome.left else 0
 
 
 def console(arguments: argparse.Namespace, stop: StopSignal) -> int:

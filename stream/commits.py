@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from stream.errors import AlertRefused, OutboxError
-from stream.evidence import size_of, without_local
+from stream.evidence import local_lost, size_of, without_local
 from stream.messages import Alert, Evidence, Phase, StateEvent
 
 MAX_BYTES = 256 << 20
@@ -195,9 +195,17 @@ class CommitQueue:
     def _store(self, alert: Alert, evidence: Evidence) -> Alert | None:
         """None where the alert itself is refused: trying it again would hold up all that follow for ever."""
         try:
-            return self._outbox.commit(alert, evidence)
+            stored = self._outbox.commit(alert, evidence)
         except AlertRefused as error:
             _log.error("%s", error)
+        else:
+            if local_lost(stored, evidence):
+                self._count_lost("frames", alert)
+            return stored
+        # What no receiver gets must not cost it the pictures that it would get.
+        if size_of(needed := without_local(evidence)) < size_of(evidence):
+            self._count_lost("frames", alert)
+            return self._store(alert, needed)
         if size_of(evidence):
             self._count_lost("pictures", alert)
             return self._store(alert, _NOTHING)

@@ -48,12 +48,18 @@ class DriftCollector:
     Args:
         per_day: candidates wanted of a scene and day; 0 = none are collected.
         keep: called with each candidate, once it is one.
+        problem: why the last one could not be kept, in words; "" where it was.
     """
 
-    def __init__(self, per_day: int, keep: Callable[[KeptFrame], None]) -> None:
-        self.per_day, self._keep = per_day, keep
+    def __init__(self, per_day: int, keep: Callable[[KeptFrame], None], *, problem: Callable[[], str] = str) -> None:
+        self.per_day, self._keep, self._problem = per_day, keep, problem
         self._cameras: dict[str, _Camera] = {}
         self._due: dict[str, float] = {}  # scene -> s, when the next one is wanted
+
+    @property
+    def problem(self) -> str:
+        """Why candidates are being lost now; "" = they are not."""
+        return self._problem() if self.per_day > 0 else ""
 
     def see(self, seen: Seen, frame: Callable[[], KeptFrame]) -> None:
         """The next frame of a camera. ``frame`` makes it to be kept; asked for a candidate only."""

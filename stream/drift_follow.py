@@ -1,8 +1,8 @@
 """Lets a gallery follow slow change: ``drift_guard`` judges candidates, and those that pass become a new version.
 
 Each candidate is scored against the anchor (the version last enrolled), and what raised an alert before is scored with
-the candidates added: none of them may make an alert silent that is one today. What operators called normal is silent
-today, so it needs no exception here.
+the candidates added, as its camera sees it now: none of them may make an alert silent that is one today. What operators
+called normal is silent today, so it needs no exception here.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from spade_core.confirmed import NewFrame, WithConfirmed
+from spade_core.confirmed import NewFrame, WithConfirmed, WithJoined
 from spade_core.errors import GalleryCorrupt, GalleryError, GalleryNotFound, InputError
 from spade_core.extractor import FeatureExtractor, Features, fingerprint_mismatch
 from spade_core.gallery import Gallery, NormalFrames
 from spade_core.methods import FrameScorer, frame_scorer, gallery_parameters
 from spade_core.scene_fit import SceneFit
+from stream.drift_alerts import Heard, OldAlert, Trial
 from stream.drift_guard import (
     SILENCES,
     FollowLimits,
@@ -36,15 +39,13 @@ from stream.enroll import Progress
 from stream.errors import StreamError
 from stream.gallery_add import add_kept, new_frames
 from stream.kept_frame import KeptFrame
+from stream.normal_judge import AsSeen, Eyes
 from stream.scene_choice import FITS
+from stream.zones import WHOLE, Part
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class OldAlert:
-    """What raised an alert, as it was scored."""
-
-    frame: KeptFrame
-    threshold: float  # in force then: above it, it is an alert
+MOST_REBUILDS = 3
+"""Times that what a gallery keeps is chosen anew among all its frames, at half a minute each in a large one, to find a
+set of candidates that silences nothing. After that none of them joins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +63,6 @@ class Followed:
         return {"scene": self.scene, "version": self.version, "added": self.added, "refused": refused}
 
 
-class _Trial:
-    """Scorers of the gallery with some of the candidates in it, each made once.
-
-    Args:
-        make: a scorer with these frames added.
-        new: by their places among the candidates.
-    """
-
-    def __init__(self, make: Callable[[Sequence[NewFrame]], FrameScorer], new: Mapping[int, NewFrame]) -> None:
-        self._make, self._new = make, new
-        self._made: dict[tuple[int, ...], FrameScorer] = {}
-
-    def scorer(self, places: tuple[int, ...]) -> FrameScorer:
-        """With the candidates at these places."""
-        if places not in self._made:
-            self._made[places] = self._make([self._new[place] for place in places])
-        return self._made[places]
-
-
 class Follower:
     """Decides about the candidates of one scene.
 
@@ -88,6 +70,8 @@ class Follower:
         gallery: the version in force.
         extractor: as it was made with.
         limits: how much may join.
+        cameras: what is set for each now.
+        part: of a frame that is scored.
         on_progress: told after every frame; may raise.
 
     Raises:
@@ -101,6 +85,8 @@ class Follower:
         *,
         extractor: FeatureExtractor,
         limits: FollowLimits,
+        cameras: Mapping[str, AsSeen],
+        part: Part = WHOLE,
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._gallery, self._extractor, self._limits, self._tell = gallery, extractor, limits, on_progress
@@ -111,6 +97,7 @@ class Follower:
                 raise GalleryError(f"{version}: made with something else than what runs: {difference}")
         self._anchor, self._fit = anchor, SceneFit(anchor)
         self._by_anchor = self._scorer(anchor)
+        self._eyes = Eyes(gallery.calibration, parameters=gallery_parameters(gallery), cameras=cameras, part=part)
 
     def decide(
         self, candidates: Sequence[Candidate], *, told: Sequence[Told], old: Iterable[OldAlert], now: float
@@ -168,32 +155,74 @@ class Follower:
             return
         wanted = [frames[place] for place in verdict.accepted]
         made = new_frames(self._gallery, wanted, extractor=self._extractor, inside=[None] * len(wanted))
-        trial = _Trial(self._with, dict(zip(verdict.accepted, made, strict=True)))
+        new = dict(zip(verdict.accepted, made, strict=True))
+        trial, loud = Trial(self._with, new), list[OldAlert]()
         for number, alert in enumerate(old, start=1):
             self._tell(Progress("old alerts", number, None))
-            try:
-                self._hold_up(verdict, trial, alert)
-            except InputError:
-                continue  # scored with other settings of the method: today it would be no alert, nor silent
+            if (heard := self._heard(alert)) is not None:
+                loud.append(alert)
+                self._hold_up(verdict, trial, heard)
+        self._hold_up_as_made(verdict, trial, new, loud)
 
-    def _hold_up(self, verdict: Verdict, trial: _Trial, alert: OldAlert) -> None:
-        features = self._extractor.extract(alert.frame.image[None])
-        threshold = min(alert.threshold, self._gallery.calibration.threshold)
+    def _heard(self, alert: OldAlert) -> Heard | None:
+        """None for one that is silent today: nothing can make it so."""
+        frame = alert.frame
 
-        def speaks(*places: int) -> float:
-            return _score(trial.scorer(places), features, alert.frame) / threshold
+        def score(scorer: FrameScorer, lasting: NDArray[np.bool_] | None) -> float:
+            return self._eyes.score(scorer, frame, features, lasting)
 
-        if speaks() <= 1:
-            return
-        while verdict.accepted and speaks(*verdict.accepted) <= 1:
-            alone = {place: speaks(place) for place in verdict.accepted}
-            verdict.take_back(min(alone, key=lambda place: alone[place]), SILENCES)
+        try:
+            features = self._extractor.extract(frame.image[None])
+            heard = Heard(alert, score, threshold=self._eyes.threshold(frame.camera), today=self._today)
+        except InputError:  # scored with other settings of the method: today it would be no alert, nor silent
+            return None
+        return None if heard.is_silent else heard
+
+    def _hold_up(self, verdict: Verdict, trial: Trial, heard: Heard) -> None:
+        while verdict.accepted and (reason := heard.against(trial.together(verdict.accepted))):
+            self._take_back(verdict, trial, heard, reason)
+
+    def _take_back(self, verdict: Verdict, trial: Trial, heard: Heard, reason: str) -> None:
+        left = {place: heard.worth(trial.alone(place)) for place in verdict.accepted}
+        verdict.take_back(min(left, key=lambda place: left[place]), reason)
+
+    def _hold_up_as_made(
+        self, verdict: Verdict, trial: Trial, new: Mapping[int, NewFrame], loud: Sequence[OldAlert]
+    ) -> None:
+        """The same by the version as it would be made. What ``campus`` keeps is chosen anew then, so that old frames
+        that were left out before may silence something, too.
+        """
+        for _ in range(MOST_REBUILDS):
+            if not verdict.accepted or not loud:
+                return
+            self._tell(Progress("arranging", len(self._gallery), None))
+            scorer = self._joined([new[place] for place in verdict.accepted])
+            if (found := self._first_against(loud, scorer)) is None:
+                return
+            del scorer  # before the next one is made
+            self._take_back(verdict, trial, *found)
+        for place in tuple(verdict.accepted):
+            verdict.take_back(place, SILENCES)
+
+    def _first_against(self, loud: Sequence[OldAlert], scorer: FrameScorer) -> tuple[Heard, str] | None:
+        for number, alert in enumerate(loud, start=1):
+            self._tell(Progress("old alerts", number, len(loud)))
+            heard = self._heard(alert)  # anew: the features of all at once would take too much
+            if heard is not None and (reason := heard.against(scorer)):
+                return heard, reason
+        return None
+
+    @cached_property
+    def _today(self) -> FrameScorer:
+        return self._by_anchor if self._anchor is self._gallery else self._scorer(self._gallery)
 
     def _with(self, new: Sequence[NewFrame]) -> FrameScorer:
-        if not new:
-            return self._scorer(self._gallery)
         parameters, device = gallery_parameters(self._gallery), self._extractor.backbone.device
         return self._scorer(WithConfirmed(self._gallery, new, parameters=parameters, device=device))
+
+    def _joined(self, new: Sequence[NewFrame]) -> FrameScorer:
+        parameters, device = gallery_parameters(self._gallery), self._extractor.backbone.device
+        return self._scorer(WithJoined(self._gallery, new, parameters=parameters, device=device))
 
     def _scorer(self, normal: NormalFrames) -> FrameScorer:
         gallery = self._gallery if not isinstance(normal, Gallery) else normal

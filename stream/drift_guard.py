@@ -26,8 +26,7 @@ about; what has drifted farther than that takes a new enrolment, by somebody who
 
 
 AT_ONCE = 48
-"""Frames that join at once: what they would make of old alerts is told exactly for as many (see
-``spade_core.place_bank.MOST_CONFIRMED``)."""
+"""Frames that join at once. Which of them would silence an old alert is found out one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +130,7 @@ UNREADABLE = "cannot be scored"
 FAR = "too far from what was enrolled"
 FULL = "the limit of frames is reached"
 SILENCES = "would silence an alert"
+UNTOLD = "it cannot be judged whether an alert that lasted would be silent"
 
 
 def too_early_or_told(

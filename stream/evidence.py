@@ -41,6 +41,11 @@ def without_local(evidence: Evidence) -> Evidence:
     return replace(evidence, **none)
 
 
+def local_lost(stored: Alert, evidence: Evidence) -> bool:
+    """Whether something that only this machine keeps was not stored with a message."""
+    return any(getattr(evidence, data) and getattr(stored, name) is None for name, data, _ in PICTURES if name in LOCAL)
+
+
 def name_pictures(alert: Alert, evidence: Evidence) -> Alert:
     """The alert with the names of its pictures, relative to the evidence folder; an empty picture gets None.
 

@@ -10,10 +10,11 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spade_core.errors import SpadeError
 from spade_core.gallery import Gallery
+from spade_core.preprocess import Preprocess
 from stream.cli_arguments import add_command, add_origin, add_progress
 from stream.config import Config, parse_config, read_text
 from stream.drift_guard import FollowLimits, Told
@@ -21,9 +22,13 @@ from stream.drift_store import DriftStore
 from stream.errors import StreamError, UsageError
 from stream.kept_frame import decode_kept
 from stream.messages import Alert, iso_time
+from stream.normal import place_of
 from stream.outbox import OutboxReader
 from stream.progress import Step, progress_reporter, tell_result
 from stream.stopping import StopSignal
+
+if TYPE_CHECKING:  # loads torch, which the command line does without
+    from stream.drift_alerts import OldAlert
 
 log = logging.getLogger(__name__)
 
@@ -94,10 +99,11 @@ def _follow_one(config: Config, scene: str, arguments: argparse.Namespace, stop:
     candidates = store.candidates(scene)
     if not candidates:  # before the network is loaded
         return {"scene": scene, "version": None, "added": 0, "refused": []}
-    from stream.drift_follow import Follower, OldAlert  # loads torch, which the command line does without
+    from stream.drift_follow import Follower  # loads torch, which the command line does without
     from stream.drift_follow import follow as decide
     from stream.engine import extractor_of, use_threads
     from stream.enroll import Progress
+    from stream.normal_judge import as_seen
 
     use_threads(config.worker.threads)
     with progress_reporter(f"follow {scene}", unit="frame", form=arguments.progress) as tell:
@@ -111,6 +117,8 @@ def _follow_one(config: Config, scene: str, arguments: argparse.Namespace, stop:
             Gallery(config.gallery_of(scene)),
             extractor=extractor_of(config),
             limits=_limits(config),
+            cameras=as_seen(config),
+            part=config.method.part,
             on_progress=on_progress,
         )
         with OutboxReader(config.outbox, config.evidence) as outbox:
@@ -121,7 +129,7 @@ def _follow_one(config: Config, scene: str, arguments: argparse.Namespace, stop:
                 follower,
                 candidates,
                 told=told_of(alerts),
-                old=(OldAlert(frame, threshold) for frame, threshold in _kept_frames(config, alerts, scene)),
+                old=_old_alerts(config, outbox, alerts, scene),
                 now=now,
                 note=None if arguments.dry_run else {"made": iso_time(now), "sources": ["drift following"]},
                 decided=store.remove,
@@ -152,14 +160,20 @@ def told_of(alerts: Sequence[Alert]) -> list[Told]:
     return list(found.values())
 
 
-def _kept_frames(config: Config, alerts: Sequence[Alert], scene: str) -> Iterator[tuple[Any, float]]:
-    """What the newest alerts of a scene were scored by, and the threshold then; what cannot be read is passed over."""
+def _old_alerts(config: Config, outbox: OutboxReader, alerts: Sequence[Alert], scene: str) -> Iterator[OldAlert]:
+    """What the newest alerts of a scene were scored by; what cannot be read is passed over."""
+    from stream.drift_alerts import OldAlert
+
+    preprocess = Preprocess(config.method.size, config.method.crop)
     newest = {alert.alert_id: alert for alert in alerts if alert.scene == scene and alert.frame is not None}
     for alert in list(newest.values())[-MOST_OLD_ALERTS:]:
         try:
-            yield decode_kept((config.evidence / str(alert.frame)).read_bytes()), alert.threshold
+            frame = decode_kept((config.evidence / str(alert.frame)).read_bytes())
         except (OSError, ValueError) as error:
             log.warning("alert %s cannot be scored again: %s", alert.alert_id, error)
+            continue
+        lasted = alert.why.get("persistence", 0.0)
+        yield OldAlert(frame, alert.threshold, lasted, place_of(outbox, alert, preprocess) if lasted >= 1 else None)
 
 
 def _print(config: Config, result: dict[str, Any], *, dry_run: bool) -> None:

@@ -24,7 +24,6 @@ from stream.new_config import (
     config_text,
     new_camera,
     next_commands,
-    part_secrets,
     secrets_text,
 )
 from stream.redact import redact_text, redact_url
@@ -170,7 +169,7 @@ def _ask_for_source(terminal: Terminal) -> str:
     source = terminal.ask("  its address (rtsp://HOST/PATH without the password, a file, a webcam's number): ").strip()
     check_source(_expanded(source))
     scheme, mark, rest = source.partition("://")
-    if not mark or "${" in source or "@" in rest or part_secrets(source, "X")[1]:
+    if not mark or "${" in source or "@" in rest or redact_url(source) != source:
         return source
     user = terminal.ask("  user name (empty: none): ").strip()
     if not user:

@@ -29,6 +29,14 @@ SYNTHETIC_NORMAL = "campus:?seed=7&walk_seed=1"
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+_HARMLESS = re.compile(
+    r"audio|bitrate|camera(id)?|ch|channel(id)?|codec|compression|fps|framerate|height|id|imgprt|mode|mp4|onvif|profiles?"
+    r"|proto|protocol|quality|resolution|rotation|size|src|stream(id|type)?|subtype|track|transport(mode)?|type|unicast"
+    r"|video(codec|stream)?|width",
+    re.IGNORECASE,
+)
+"""Names of parameters in addresses of cameras whose values are no secrets. The value of any other may be one."""
+
 _KEPT = re.compile(r"(%[0-9A-Fa-f]{2})")  # an escape that is one already
 
 
@@ -76,14 +84,14 @@ def part_secrets(source: str, prefix: str) -> tuple[str, dict[str, str]]:
         prefix: of the names of variables.
 
     Returns:
-        ``rtsp://viewer:${PREFIX_PASSWORD}@host`` for a password before the host. An address with a secret elsewhere
-        becomes one variable as a whole, ``${PREFIX_URL}``.
+        ``rtsp://viewer:${PREFIX_PASSWORD}@host`` for a password before the host. An address with a secret elsewhere,
+        or with a parameter that is not known to be harmless, becomes one variable as a whole, ``${PREFIX_URL}``.
     """
     shown = _VARIABLE.sub("x", source)
-    if redact_url(shown) == shown:
+    url, odd = _URL.match(source), _has_unknown_value(source)
+    if redact_url(shown) == shown and not odd:
         return source, {}
-    url = _URL.match(source)
-    if url is not None:
+    if url is not None and not odd:
         credentials, at, address = url[2].rpartition("@")
         user, colon, password = credentials.partition(":")
         plain = f"{url[1]}{address}"
@@ -93,6 +101,17 @@ def part_secrets(source: str, prefix: str) -> tuple[str, dict[str, str]]:
             name = f"{prefix}_PASSWORD"
             return f"{url[1]}{user}:${{{name}}}@{address}", {name: escaped(password)}
     return f"${{{prefix}_URL}}", {f"{prefix}_URL": source}
+
+
+def _has_unknown_value(source: str) -> bool:
+    """Whether a network address has a parameter that may hold a secret, as far as its name says."""
+    _, asked, query = source.rpartition("@")[2].partition("?")  # a password before the host may hold a "?"
+    if not asked or _URL.match(source) is None:
+        return False
+    parts = [part.partition("=") for part in re.split("[&;#]", query)]
+    return any(
+        not _VARIABLE.fullmatch(value or name) and not _HARMLESS.fullmatch(name) for name, _, value in parts if name
+    )
 
 
 def escaped(secret: str) -> str:
@@ -198,4 +217,5 @@ sinks:                               # where alerts go, beside whoever subscribe
   - type: stdout                     # one readable line per message
   - type: jsonl
     folder: alerts                   # alerts.jsonl and pictures/
+    days: 30.0                       # then pictures and clips go; the lines stay
 """

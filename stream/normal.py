@@ -57,7 +57,7 @@ class History:
     """What the new version makes of the alerts of the last days."""
 
     rescored: int  # alerts that could be judged
-    not_rescored: int  # that could not: their frames are gone, or it cannot be told from single ones
+    not_rescored: int  # that could not: frames are gone, or single ones, or those of this scene, do not tell
     silenced: tuple[Rescored, ...]  # would not have been raised; real ones first, then the strongest
     kept: tuple[Rescored, ...]  # would have been raised all the same; the strongest first
 
@@ -69,6 +69,15 @@ class Chosen:
     alert: Alert  # the message that it is chosen from
     frame: KeptFrame
     inside: NDArray[np.bool_] | None  # (S, S) the region that joins; None = all of it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """What is to become normal of an alert, in one scene."""
+
+    scene: str  # whose gallery it joins
+    chosen: tuple[Chosen, ...]
+    left_out: int  # frames that the alert shows of other scenes: they say nothing of this one
 
 
 Judge = Callable[[KeptFrame, NDArray[np.bool_] | None], tuple[float, float]]
@@ -83,15 +92,18 @@ def chosen_frames(
     message: Phase | None,
     regions: Sequence[int],
     preprocess: Preprocess,
-) -> list[Chosen]:
-    """What an operator points at.
+) -> Choice:
+    """What an operator points at, of the scene that the strongest of the wanted messages shows.
+
+    An alert may go on while another scene of its camera comes into force (day and night): frames by infrared light in
+    the gallery of the day would make much more normal by day than anybody said.
 
     Args:
         outbox: that holds the alert.
         alert_id: which.
         message: only the frames of these messages; None = all of them.
         regions: their places in ``Alert.regions`` of the strongest of these messages; none = the whole frame. Of the
-            other messages those regions are taken that lie at the same place, as of a thing that stands there.
+            scene's other messages those regions are taken that lie at the same place, as of a thing that stands there.
         preprocess: of the scoring images.
 
     Raises:
@@ -105,6 +117,9 @@ def chosen_frames(
     if not wanted:
         there = ", ".join(dict.fromkeys(str(alert.phase) for alert in messages))
         raise UsageError(f"alert {alert_id} has no message {str(message)!r}; it has: {there}")
+    scene = _strongest(wanted).scene
+    elsewhere = _once_a_frame([alert for alert in wanted if alert.scene != scene])
+    wanted = [alert for alert in wanted if alert.scene == scene]
     places = _regions_in(wanted, regions) if regions else {}
     found = []
     for alert in _spread([one for one in _once_a_frame(wanted) if places.get(one.seq, True)], MOST_FRAMES):
@@ -116,7 +131,7 @@ def chosen_frames(
             f"alert {alert_id}: none of its frames was kept, so it cannot join the gallery. An older version stored "
             "it, or the disk was full. Add a picture instead: 'spade-stream gallery add'"
         )
-    return found
+    return Choice(scene, tuple(found), len(elsewhere))
 
 
 def rescored(
@@ -135,7 +150,7 @@ def rescored(
     An alert counts as silenced only where every frame that is kept of its start and its end falls to the threshold or
     below it. One that lasted (channel ``persistence``) is scored as if its regions had always looked like that: if even
     so it stays below, it is silenced for sure, for nothing outside them had lasted; if only without that, nobody can
-    tell, and it is not rescored.
+    tell, and it is not rescored. Nor is one that falls silent here, but went on in another scene, whose gallery stays.
 
     Args:
         outbox: that holds them.
@@ -151,7 +166,9 @@ def rescored(
     judged: list[Rescored | None] = []
     for done, (alert_id, messages) in enumerate(alerts.items()):
         on_progress(done, len(alerts))
-        judged.append(_rescored(outbox, messages, judge, preprocess, alert_id in real))
+        here = [alert for alert in messages if alert.scene == scene]
+        one = _rescored(outbox, here, judge, preprocess, alert_id in real)
+        judged.append(None if one is not None and one.after <= 1 and len(here) < len(messages) else one)
     on_progress(len(alerts), len(alerts))
     found = sorted((one for one in judged if one is not None), key=lambda one: (not one.real, -one.before))
     return History(
@@ -172,7 +189,7 @@ def _rescored(
     before, after = _strongest_of([judge(frame, None) for frame in frames])
     if after > 1 or all(alert.why.get("persistence", 0.0) < 1 for alert in messages):
         return Rescored(alert_id, before, after, real)
-    places = [_place_of(outbox, alert, preprocess) for alert in messages]
+    places = [place_of(outbox, alert, preprocess) for alert in messages]
     held = _strongest_of([judge(frame, place) for frame, place in zip(frames, places, strict=True)])
     return Rescored(alert_id, max(before, held[0]), held[1], real) if held[1] <= 1 else None
 
@@ -181,8 +198,8 @@ def _strongest_of(strengths: Sequence[tuple[float, float]]) -> tuple[float, floa
     return max(before for before, _ in strengths), max(after for _, after in strengths)
 
 
-def _place_of(outbox: OutboxReader, alert: Alert, preprocess: Preprocess) -> NDArray[np.bool_]:
-    """(S, S) where an alert was; everywhere, if that cannot be told any more."""
+def place_of(outbox: OutboxReader, alert: Alert, preprocess: Preprocess) -> NDArray[np.bool_]:
+    """(S, S) bool, pixels of the scoring image where an alert was; everywhere, if that cannot be told any more."""
     size = _size_of(outbox, alert)
     if size is None:
         return np.ones((preprocess.side, preprocess.side), np.bool_)
@@ -190,13 +207,13 @@ def _place_of(outbox: OutboxReader, alert: Alert, preprocess: Preprocess) -> NDA
 
 
 def _by_alert(outbox: OutboxReader, scene: str, since: float, always: str) -> Mapping[str, list[Alert]]:
-    """The messages that each alert is judged by, newest alert last."""
+    """The messages that each alert of a scene is judged by, those of other scenes among them; newest alert last."""
     alerts: dict[str, list[Alert]] = {}
     for alert in (*_committed_since(outbox, since), *outbox.of_alert(always)):
-        messages = alerts.setdefault(alert.alert_id, []) if alert.scene == scene else []
+        messages = alerts.setdefault(alert.alert_id, [])
         if alert.phase in SHOWN and all(alert.frame_seq != other.frame_seq for other in messages):
             messages.append(alert)
-    return {alert_id: messages for alert_id, messages in alerts.items() if messages}
+    return {name: messages for name, messages in alerts.items() if any(one.scene == scene for one in messages)}
 
 
 def _committed_since(outbox: OutboxReader, since: float) -> Iterator[Alert]:

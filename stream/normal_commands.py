@@ -15,12 +15,14 @@ from stream.cli_arguments import add_command, add_origin, add_progress, from_zer
 from stream.config import Config, parse_config, read_text
 from stream.errors import StreamError, UsageError
 from stream.messages import Phase, iso_time
-from stream.operator_settings import CameraOperator, read_settings
 from stream.outbox import OutboxReader
 from stream.progress import Step, progress_reporter, tell_result
 from stream.stopping import StopSignal
 
 DAY = 86_400.0  # s
+
+MOST_TOLD = 200
+"""Alerts of each list that a program is told: a job's line has an end. Real ones come first, and all are counted."""
 
 
 def add_normal(actions: Any) -> None:
@@ -89,10 +91,18 @@ def normal(arguments: argparse.Namespace, stop: StopSignal) -> int:
             tell=tell,
         )
     if arguments.progress == "json":
-        tell_result(result)
+        tell_result(_bounded(result))
     else:
         print("\n".join(in_words(result, config.gallery_of(result["scene"]))))
     return 0
+
+
+def _bounded(result: dict[str, Any]) -> dict[str, Any]:
+    """The result for a program, which reads no line without an end: the first of each list, and how many there are."""
+    counts = {f"{name}_count": len(result[name]) for name in ("silenced", "kept")}
+    real = sum(bool(one.get("real")) for one in result["silenced"])
+    short = {name: result[name][:MOST_TOLD] for name in ("silenced", "kept")}
+    return {**result, **short, **counts, "silenced_real_count": real}
 
 
 def make_normal(
@@ -122,7 +132,8 @@ def make_normal(
 
     Returns:
         JSON-able: ``scene``, ``from`` and ``version`` (None: nothing was written), ``frames`` that were added,
-        ``rescored``, ``not_rescored``, ``silenced``, ``kept`` and the command that undoes it.
+        ``left_out`` (frames of the alert that show other scenes of its camera), ``rescored``, ``not_rescored``,
+        ``silenced``, ``kept`` and the command that undoes it.
 
     Raises:
         UsageError: there is no such alert, region or stored frame.
@@ -134,14 +145,14 @@ def make_normal(
     from stream import normal as rules
     from stream.engine import extractor_of, use_threads
     from stream.gallery_add import add_kept, new_frames
-    from stream.normal_judge import TwoVersions
+    from stream.normal_judge import TwoVersions, as_seen
 
     tell("reading", 0, None, "reading the alert")
     preprocess = Preprocess(config.method.size, config.method.crop)
-    chosen = rules.chosen_frames(outbox, alert_id, message=message, regions=regions, preprocess=preprocess)
-    scene = chosen[0].alert.scene
+    choice = rules.chosen_frames(outbox, alert_id, message=message, regions=regions, preprocess=preprocess)
+    scene = choice.scene
     gallery = Gallery(config.gallery_of(scene))
-    frames, inside = [one.frame for one in chosen], [one.inside for one in chosen]
+    frames, inside = [one.frame for one in choice.chosen], [one.inside for one in choice.chosen]
     use_threads(config.worker.threads)
     extractor, parameters = extractor_of(config), gallery_parameters(gallery)
     new = new_frames(gallery, frames, extractor=extractor, inside=inside, confirmed=True)
@@ -151,7 +162,7 @@ def make_normal(
         gallery.calibration,
         parameters=parameters,
         extractor=extractor,
-        cameras=_as_seen(config),
+        cameras=as_seen(config),
         part=config.method.part,
     )
     history = rules.rescored(
@@ -180,24 +191,13 @@ def make_normal(
         "from": gallery.version,
         "version": None if after is None else after.version,
         "frames": len(frames),
+        "left_out": choice.left_out,
         "rescored": history.rescored,
         "not_rescored": history.not_rescored,
         "silenced": [one.to_json() for one in history.silenced],
         "kept": [one.to_json() for one in history.kept],
         "undo": None if after is None else f"spade-stream gallery use {gallery.folder} {gallery.version}",
     }
-
-
-def _as_seen(config: Config) -> dict[str, Any]:
-    """What is set for each camera now: alerts are judged as they would come now."""
-    from stream.normal_judge import AsSeen
-
-    operators = read_settings(config.operator_settings).cameras
-    found = {}
-    for camera in config.cameras:
-        own = operators.get(camera.id, CameraOperator())
-        found[camera.id] = AsSeen((*camera.zones, *own.zones), own.threshold_factor)
-    return found
 
 
 def in_words(result: dict[str, Any], folder: Path) -> list[str]:
@@ -213,6 +213,8 @@ def in_words(result: dict[str, Any], folder: Path) -> list[str]:
             f"    {name:9} {one['alert_id']}  {one['before']:.2f} -> {one['after']:.2f} x threshold"
             for one in result[name]
         ]
+    if result["left_out"]:
+        lines.append(f"  {result['left_out']} frame(s) of the alert show another scene of the camera and are left out")
     if result["version"] is None:
         return [*lines, f"{folder}: {result['from']} stays in force; without --dry-run this makes a new version"]
     return [

@@ -157,7 +157,8 @@ def without_snooze(settings: OperatorSettings, camera: str) -> OperatorSettings:
 def encode_settings(settings: OperatorSettings) -> bytes:
     """The file's content."""
     cameras = {name: of.to_json() for name, of in sorted(settings.cameras.items())}
-    return json.dumps({"schema": SCHEMA, "revision": settings.revision, "cameras": cameras}, indent=1).encode()
+    fields = {"schema": SCHEMA, "revision": settings.revision, "cameras": cameras}
+    return json.dumps(fields, separators=(",", ":")).encode()
 
 
 def decode_settings(data: bytes) -> OperatorSettings:
@@ -216,7 +217,7 @@ def change_settings(
     Raises:
         SettingsConflict: somebody changed them since ``expected``.
         OperatorSettingsError: they cannot be read or written, or the file is damaged.
-        ValueError: ``change`` raises it, or a camera's zones leave nothing to watch.
+        ValueError: ``change`` raises it, a camera's zones leave nothing to watch, or it is too much for the file.
     """
     with _locked(path):
         now = read_settings(path)
@@ -229,13 +230,16 @@ def change_settings(
         for name, of in fresh.cameras.items():
             if of.zones != now.of(name).zones:
                 check_zones(of.zones)
-        _write(path, decode_settings(encode_settings(fresh)))  # what could not be read again is not written
+        _write(path, encode_settings(fresh))
         return fresh
 
 
-def _write(path: Path, settings: OperatorSettings) -> None:
+def _write(path: Path, data: bytes) -> None:
+    decode_settings(data)  # what could not be read again is not written
+    if len(data) > _MOST_BYTES:
+        raise ValueError(f"with it the settings would take {len(data)} bytes; {_MOST_BYTES} fit: remove zones")
     try:
-        write_durably(path, encode_settings(settings))
+        write_durably(path, data)
     except OSError as error:
         raise OperatorSettingsError(f"{path}: the settings cannot be written: {error.strerror}") from None
 

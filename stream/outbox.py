@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from stream.durable import write_durably
 from stream.errors import AlertRefused, OutboxError
-from stream.evidence import LOCAL, PICTURES, inside, name_pictures, named_in, owner_of, pictures_of, size_of
+from stream.evidence import LOCAL, PICTURES, inside, name_pictures, named_in, owner_of, pictures_of
 from stream.messages import Alert, CameraState, Evidence, Phase, StateEvent
 from stream.outbox_schema import BUSY_S, guard, prepare, transaction
 from stream.wire import MAX_META_BYTES
@@ -254,7 +254,8 @@ class Outbox(OutboxReader):
     def commit(self, alert: Alert, evidence: Evidence) -> Alert:
         """Stores an alert for good and returns it as every reader will see it: numbered, its pictures named.
 
-        ``seq`` and the names of pictures of the argument are ignored; an empty picture gets no name.
+        ``seq`` and the names of pictures of the argument are ignored; an empty picture gets no name. Nor does a clean
+        view or a scoring input that cannot be written: no receiver gets them, and an alert must not wait for them.
         Committing the same (alert_id, phase, frame_seq) again returns what is stored, unchanged.
 
         Raises:
@@ -266,10 +267,13 @@ class Outbox(OutboxReader):
             return stored
         named = name_pictures(replace(alert, seq=0), evidence)
         document = _document(named)
+        needed = replace(named, view=None, frame=None)
         with self._guard("written"):
-            for name, data in pictures_of(named, evidence):
+            for name, data in pictures_of(needed, evidence):
                 write_durably(self.evidence / name, data)
-        return self._insert(named, document, size_of(evidence))
+        kept = self._keep_local(named, evidence)
+        size = sum(len(data) for _, data in pictures_of(kept, evidence))
+        return self._insert(kept, document if kept is named else _document(kept), size)
 
     def record_event(self, event: StateEvent) -> int:
         """Stores that a camera changed its state; returns the event's number.
@@ -326,6 +330,19 @@ class Outbox(OutboxReader):
                 " AND id NOT IN (SELECT max(id) FROM events GROUP BY camera) ORDER BY id LIMIT ?)",
                 (before, most),
             ).rowcount
+
+    def _keep_local(self, named: Alert, evidence: Evidence) -> Alert:
+        """The alert without the names of those local files that cannot be written."""
+        lost: dict[str, Any] = {}
+        for name, data, _ in PICTURES:
+            file = getattr(named, name) if name in LOCAL else None
+            try:
+                if file is not None:
+                    write_durably(self.evidence / file, getattr(evidence, data))
+            except OSError as error:
+                _log.warning("alert %s is stored without its %s: %s", named.alert_id, name, error)
+                lost[name] = None
+        return replace(named, **lost) if lost else named
 
     def _insert(self, named: Alert, document: str, size: int) -> Alert:
         values = (named.alert_id, str(named.phase), named.frame_seq, named.frame_time, document, size, self._clock())

@@ -24,12 +24,14 @@ from stream.feed import FeedServer
 from stream.health import process_age, read_status
 from stream.live import LivePublisher
 from stream.lookout import Watching
-from stream.messages import Mode
+from stream.messages import Alert, Evidence, Mode
 from stream.operator_settings import SettingsWatch
-from stream.outbox import Outbox
+from stream.outbox import Outbox, OutboxReader
 from stream.reader import Reader, ReaderSettings, patience_with
 from stream.retention import SETTLED, Limits, Retention
-from stream.sinks.base import EventSink
+from stream.sinks import again
+from stream.sinks.again import Outcome
+from stream.sinks.base import EventSink, without_pictures
 from stream.sinks.facts import SinkFacts, facts_path, read_facts
 from stream.sinks.registry import KINDS, Surroundings, open_sink, section_named
 from stream.sinks.rejected import Rejected
@@ -164,7 +166,7 @@ def score(config: Config, *, stopping: Stopping, reload: Callable[[], Config | N
         log.info("scoring %d camera(s), %d scene(s) on %s", len(settings.cameras), len(engine.scenes), endpoint)
 
         candidates = DriftStore(config.drift_folder, most=config.drift.keep)
-        drift = DriftCollector(config.drift.per_day, candidates.keep)
+        drift = DriftCollector(config.drift.per_day, candidates.keep, problem=lambda: candidates.problem)
         _set_drift(drift, candidates, config)
 
         def between_rounds() -> bool:
@@ -273,11 +275,8 @@ def sink(config: Config, name: str, *, stopping: Stopping) -> None:
     section = section_named(name, config.sinks)
     rejected = Rejected(config.sink_folder / safe_name(name) / "rejected")
     facts = SinkFacts(facts_path(config.sink_folder, name), kind=section.type, rejected=lambda: len(rejected))
-    try:
+    with _noted(facts):
         target = open_sink(section, _surroundings(config))
-    except StreamError as error:
-        facts.failed(error)
-        raise
     events = WatchedBoard([camera.id for camera in config.cameras], lambda: _unwatched(config, subscriber))
     subscriber = AlertSubscriber(
         connect_address(config.feed.endpoint),
@@ -287,9 +286,24 @@ def sink(config: Config, name: str, *, stopping: Stopping) -> None:
     )
     with subscriber:
         try:
-            run_sink(target, subscriber, stopping, events=events, facts=facts, rejected=rejected)
+            with _noted(facts):
+                run_sink(target, subscriber, stopping, events=events, facts=facts, rejected=rejected)
         finally:
             target.close()
+
+
+@contextmanager
+def _noted(facts: SinkFacts) -> Iterator[None]:
+    """A sink that dies must not go on to look well, whatever it died of."""
+    try:
+        yield
+    except StreamError as error:
+        facts.failed(error)
+        raise
+    except Exception as error:
+        # What such an error says may hold an address or a token: of its text nothing is told here.
+        facts.failed(StreamError(f"an error that nobody expected ({type(error).__name__}); the log has it"))
+        raise
 
 
 def _unwatched(config: Config, subscriber: AlertSubscriber) -> str:
@@ -317,6 +331,33 @@ def try_sink(config: Config, name: str) -> str:
     finally:
         target.close()
     return f"sink {name} took the test alert {alert.alert_id}"
+
+
+def bring_again(config: Config, name: str) -> Outcome:
+    """Delivers what a sink has laid aside, beside a run that may use it; see :func:`stream.sinks.again.bring_again`.
+
+    Raises:
+        StreamError: the sink cannot be opened.
+    """
+    section = section_named(name, config.sinks)
+    rejected = Rejected(config.sink_folder / safe_name(name) / "rejected")
+    target = open_sink(section, replace(_surroundings(config), trial=True))
+    try:
+        return again.bring_again(target, rejected, lambda alert: _kept_pictures(config, alert))
+    finally:
+        target.close()
+
+
+def _kept_pictures(config: Config, alert: Alert) -> tuple[Alert, Evidence]:
+    """The alert with the pictures that this machine's outbox still has of it; without any where it has none."""
+    try:
+        with OutboxReader(config.outbox, config.evidence) as outbox:
+            for kept in outbox.of_alert(alert.alert_id):
+                if kept.seq == alert.seq:
+                    return outbox.deliverable(kept)
+    except StreamError as error:
+        log.warning("alert %d goes without pictures: %s", alert.seq, error)
+    return without_pictures(alert), Evidence(b"", b"")
 
 
 def _surroundings(config: Config) -> Surroundings:

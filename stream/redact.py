@@ -18,8 +18,11 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]{0,30}://")  # bounded, or a long 
 _TOKEN = re.compile(r"\S+")
 _AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%[\w.\-]+)?\]|[\w.\-]*)(?::\d{0,5})?", re.ASCII)
 # Some cameras take credentials in the path too (``/user=admin_password=x_channel=1``), so "=" alone marks a parameter.
+# The short names at the end stand alone, or "codec=" and "spin=" would hide what comes after them.
 _SECRET_PARAMETER = re.compile(
-    r"(?:pass|pwd|psw|user|usr|login|auth|token|key|secret|sign|sig|cred|session)[\w.\-\[\]]*=", re.IGNORECASE
+    r"(?:pass|pwd|psw|user|usr|login|auth|token|key|secret|sign|sig|cred|session|account|access)[\w.\-\[\]]*="
+    r"|(?:pw|(?<![a-z])pin|(?<![a-z])(?:pin)?code)\d*=",
+    re.IGNORECASE,
 )
 
 

@@ -4,8 +4,9 @@ One pure state machine per camera, used by the worker. It has no clock and looks
 each frame and, where the picture decides, how well the frame fits each gallery (``ScoringEngine`` measures that).
 
 By schedule the hours decide alone, by the frame's own time, so that a recording is scored as it was live. By picture a
-scene is left only for one that fits as well as new normal footage does, and clearly better than the scene in force, in
-several checks in a row. Someone who walks up to the camera fits no gallery, so nobody makes it look at another scene.
+scene is left only where another one, in several checks in a row, fits as well as new normal footage does, and clearly
+better than the scene in force. Until that is certain nothing is scored, but not for long. Someone who walks up to the
+camera fits no gallery, so nobody makes it look at another scene.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ moved, so that a preset which is another scene is never called that."""
 TURNING = 5.0
 """Seconds for which a picture that shows none of the scenes is not scored: cameras take as long from one preset to
 another. After that it is scored again, so that who holds something before the lens is told of."""
+
+MOST_DOUBTS = 5
+"""Checks that may put off scoring because another scene seems to be shown, until it is settled which one is: a change
+takes one fewer. Where light hovers between two scenes it is scored by the one in force instead, not blind."""
 
 _HOURS = re.compile(r"^([01]\d|2[0-4]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)$")
 
@@ -161,9 +166,11 @@ class SceneChoice:
         self._zone = None if plan.timezone is None else ZoneInfo(plan.timezone)
         self._checked = -math.inf  # s, time of the last check
         self._chosen = False  # something has said which scene it is
-        self._rival, self._in_a_row = "", 0  # that fitted clearly better in the last checks
+        self._beaten = 0  # checks in a row in which another one, whichever, fitted clearly better
+        self._settled = 0  # checks in a row in which none fitted better
+        self._doubts = 0  # checks that put off scoring since it was last settled
         self._suspicious = self._above = False  # a score has just risen above the threshold; the last one was above
-        self._lost: float | None = None  # s, time of the first check in a row that had the scene in force out of view
+        self._lost: float | None = None  # s, of the first check since then that had the scene in force out of view
         self.doubt = ""  # why a score by the scene in force would mean nothing yet; empty: there is no doubt
 
     def at(self, time: float) -> Switch | None:
@@ -204,19 +211,28 @@ class SceneChoice:
             self._chosen = True  # nothing speaks for the scene that merely comes first
             return self._change(best, f"by the picture, the first that was seen (fit {known[best]:.2f})")
         if not self._is_clear(best, known):
-            self._rival, self._in_a_row = "", 0
+            self._beaten = 0
+            self._note_settled(best, known)
             self._note_lost(time, known)
             return None
-        self._in_a_row = self._in_a_row + 1 if best == self._rival else 1
-        self._rival = best
-        if self._in_a_row < CHECKS:
+        # By whom does not matter: of three scenes two may take turns at fitting best, and the third is wrong all along.
+        self._beaten, self._settled = self._beaten + 1, 0
+        if self._beaten >= CHECKS:
+            return self._change(best, f"by the picture ({_in_words(self.scene, best, known)})")
+        if self._doubts < MOST_DOUBTS:
+            self._doubts += 1
             self.doubt = f"it seems to show scene {best} instead of {self.scene}; that will be certain in a moment"
-            return None
-        return self._change(best, f"by the picture ({_in_words(self.scene, best, known)})")
+        return None
+
+    def _note_settled(self, best: str, fits: Mapping[str, float]) -> None:
+        """Only where the scene in force fits best again, not merely well enough: else doubt came and went at dusk."""
+        fitting = best == self.scene and math.isfinite(fits.get(best, math.inf))
+        self._settled = self._settled + 1 if fitting else 0
+        if self._settled >= CHECKS:
+            self._doubts, self._lost = 0, None
 
     def _note_lost(self, time: float, fits: Mapping[str, float]) -> None:
         if math.isfinite(fits.get(self.scene, 0.0)):
-            self._lost = None
             return
         self._lost = time if self._lost is None else min(self._lost, time)
         if time - self._lost < TURNING:
@@ -232,7 +248,7 @@ class SceneChoice:
         if scene == self.scene:
             return None
         switch = Switch(self.scene, scene, reason)
-        self.scene, self._rival, self._in_a_row, self._lost = scene, "", 0, None
+        self.scene, self._beaten, self._settled = scene, 0, 0
         return switch
 
 

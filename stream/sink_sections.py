@@ -24,6 +24,8 @@ Picture = Literal["snapshot", "mask", "clip"]
 Pictures = Annotated[tuple[Picture, ...], BeforeValidator(as_tuple)]
 Phases = Annotated[tuple[Literal["start", "update", "end"], ...], BeforeValidator(as_tuple), Field(min_length=1)]
 
+ALL_PHASES: tuple[Literal["start", "update", "end"], ...] = ("start", "update", "end")
+
 READY_TEMPLATES = ("slack", "ntfy", "teams")
 """Names of templates that come with the program; anything else is a file."""
 
@@ -51,6 +53,7 @@ class JsonLinesSection(Section):
     type: Literal["jsonl"]
     name: Identifier = "jsonl"
     folder: LocalPath
+    days: float | None = Field(30.0, gt=0)  # after which pictures and clips are removed; lines stay; None: never
 
 
 class StdoutSection(Section):
@@ -93,7 +96,7 @@ class MqttSection(Section):
 class WebhookSection(Section):
     """Each message as an HTTP POST, signed."""
 
-    SECRETS: ClassVar[tuple[str, ...]] = ("url", "secret", "headers")
+    SECRETS: ClassVar[tuple[str, ...]] = ("url", "secret", "headers", "values")
 
     type: Literal["webhook"]
     name: Identifier = "webhook"
@@ -102,10 +105,10 @@ class WebhookSection(Section):
     secret_file: LocalPath | None = None  # file that holds it, in place of `secret`
     headers: dict[HeaderName, str] = Field({}, repr=False)  # more headers; values may hold `${NAME}`
     template: TemplateName | None = None  # `slack`, `ntfy`, `teams`, or a JSON file; None: the alert as it is
-    values: dict[FieldName, str] = Field({})  # more names for the template, by name
+    values: dict[FieldName, str] = Field({}, repr=False)  # more names for the template; values may hold `${NAME}`
     pictures: Pictures = ()  # which pictures go along: some of snapshot, mask, clip
     pictures_as: Literal["multipart", "base64"] = "multipart"  # parts of a form, or texts in the JSON
-    phases: Phases = ("start", "update", "end")  # which messages are sent; the others count as delivered
+    phases: Phases = ALL_PHASES  # which messages are sent; the others count as delivered
     ca: LocalPath | None = None  # file of the authority that signed the server's certificate; None: those of the system
     timeout: float = Field(
         10.0, ge=0.1, le=TIMEOUT_MOST
@@ -154,10 +157,13 @@ class ZmqSection(Section):
 SinkSection = JsonLinesSection | StdoutSection | MqttSection | WebhookSection | KafkaSection | ZmqSection
 
 
+_HIDDEN = frozenset({"url", "secret", "headers", "values", "username", "password"})
+
+
 def is_secret(field: str) -> bool:
     """Whether an error must not show the value of this field (``sinks[0].webhook.url``)."""
     parts = field.split(".")
-    return parts[0].startswith("sinks[") and not {"url", "secret", "headers", "username", "password"}.isdisjoint(parts)
+    return parts[0].startswith("sinks[") and not _HIDDEN.isdisjoint(parts)
 
 
 def with_variables(

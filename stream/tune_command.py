@@ -11,16 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from spade_core.gallery import Gallery
+from stream import comparable
 from stream.cli_arguments import add_command, from_zero
 from stream.config import Config, load_config
 from stream.errors import StreamError, UsageError
 from stream.operator_settings import CameraOperator, read_settings
 from stream.score_table import read_table
 from stream.stopping import StopSignal
-from stream.what_if import DAY, FACTORS, BudgetPoint, budget_curve, covered_days, factor_for
+from stream.what_if import DAY, BudgetPoint, factor_for
 
 ENOUGH = 3.0
 """Alerts that the budget must allow in the time that was watched, for the time to say whether it is kept."""
+
+
+UNKNOWN = "which version of a gallery they were scored by cannot be told"
+"""Of rows whose threshold fits none of the versions that are there, or more than one."""
 
 
 def add_tune(groups: Any) -> None:
@@ -60,7 +65,7 @@ def curve_of(config: Config, camera_id: str, *, since: float, real: frozenset[st
     Raises:
         ConfigError: there is no such camera.
         UsageError: it has no scores in that time.
-        StreamError: its score files are damaged.
+        StreamError: its score files cannot be read.
         SpadeError: its gallery cannot be opened.
     """
     camera = config.camera(camera_id)
@@ -69,28 +74,29 @@ def curve_of(config: Config, camera_id: str, *, since: float, real: frozenset[st
         table = read_table(config.scores, camera_id, since=since)
     except (ValueError, OSError) as error:
         raise StreamError(f"the scores of {camera_id} cannot be read: {error}") from None
-    days = covered_days(table)
-    if not days:
-        raise UsageError(f"{config.scores / camera_id}: no frame was scored in that time; allow more --days")
-    curve = budget_curve(
-        table,
-        FACTORS,
-        calibration.threshold,
-        config.alerts.settings(),
-        known_real=real,
-        usual=calibration.usual,
-    )
-    wanted = config.gallery.false_alarms_per_day
     now = read_settings(config.operator_settings).cameras.get(camera_id, CameraOperator()).threshold_factor
+    units = comparable.units_of(config, camera_id, factors=(now,))
+    curve = comparable.curve_of(table, units, calibration.threshold, config.alerts.settings(), known_real=real)
+    days = curve.covered_days
+    if table.damaged and not len(table):
+        raise StreamError(
+            f"the scores of {camera_id} cannot be read: all that {config.scores / camera_id} has is damaged"
+        )
+    if not days:
+        others = f" ({curve.not_comparable} were, but {UNKNOWN})" if curve.not_comparable else ""
+        raise UsageError(f"{config.scores / camera_id}: no frame was scored in that time{others}; allow more --days")
+    wanted = config.gallery.false_alarms_per_day
     return {
         "camera": camera_id,
         "covered_days": days,
+        "damaged_rows": table.damaged,
+        "not_comparable_rows": curve.not_comparable,
         "calibrated_threshold": calibration.threshold,
         "factor": now,
         "false_alarms_per_day": wanted,
         "enough": wanted * days >= ENOUGH,
-        "suggested": asdict(factor_for(curve, wanted)),
-        "curve": [asdict(point) for point in curve],
+        "suggested": asdict(factor_for(curve.points, wanted)),
+        "curve": [asdict(point) for point in curve.points],
     }
 
 
@@ -110,6 +116,10 @@ def in_words(found: dict[str, Any]) -> list[str]:
         lines.append(f"no factor up to {suggested['factor']:.2f} keeps to {wanted:g} a day (false_alarms_per_day)")
     else:
         lines.append(f"from factor {suggested['factor']:.2f} on: at most {wanted:g} a day (false_alarms_per_day)")
+    if found["damaged_rows"]:
+        lines.append(f"{found['damaged_rows']} rows of the scores are damaged and left out")
+    if found["not_comparable_rows"]:
+        lines.append(f"{found['not_comparable_rows']} scored frames are left out: {UNKNOWN}")
     if not found["enough"]:
         lines.append(f"{days:.2f} days are too few to be sure of {wanted:g} a day: look again when there are more")
     return lines

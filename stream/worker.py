@@ -427,6 +427,7 @@ class Worker:
             "clips": dict(self._clip_counts()),
             "latency": self._stages.to_json(),
             "live_problem": self._live.problem if self._live is not None else "",
+            "drift_problem": self._drift.problem if self._drift is not None else "",
             "operator_revision": self._operator.current.revision if self._operator is not None else 0,
             "operator_problem": self._operator.problem if self._operator is not None else "",
             "scene_failures": {scene: str(error) for scene, error in dict(self._engine.failures).items()},

@@ -136,6 +136,7 @@ def write_status(config: Config, *, now: float, strength: float = 0.4, states: M
             "last_seq": 12400,
             "last_score": strength * THRESHOLD if live else None,
             "threshold": THRESHOLD,
+            "calibrated_threshold": THRESHOLD,
             "alert": None,
             "age_p50": 0.11,
             "age_p95": 0.23,

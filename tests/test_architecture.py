@@ -50,6 +50,7 @@ LAYERS = {
     "stream.scorelog": 1,
     "stream.score_table": 1,
     "stream.what_if": 1,
+    "stream.comparable": 3,
     "stream.kept_frame": 1,
     "stream.overlay": 1,
     "stream.heat": 1,
@@ -112,7 +113,9 @@ LAYERS = {
     "stream.normal_judge": 4,
     # the console, which sees the parts from outside
     "stream.console": 7,
-    "stream.console.token": 3,  # whoever starts a run is shown the link
+    "stream.console.token": 3,  # whoever starts a run is shown the link, or why there is no console
+    "stream.console.users": 3,
+    "stream.console.checks": 3,
     # processes put together
     "stream.reload": 6,
     "stream.run_folder": 6,
@@ -136,6 +139,7 @@ LAYERS = {
     "stream.normal_commands": 9,
     "stream.tune_command": 9,
     "stream.enroll_choice": 3,
+    "stream.drift_alerts": 5,
     "stream.drift_follow": 7,
     "stream.follow_command": 9,
     "stream.key_commands": 9,
@@ -155,6 +159,8 @@ MAY_SCORE = {  # all others see scores, never how they are made
     "commands",
     "console",  # shows versions of galleries and thumbnails; it loads no network
     "demo",
+    "comparable",
+    "drift_alerts",
     "drift_follow",
     "engine",
     "enroll",

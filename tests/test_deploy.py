@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.server
+import json
 import os
 import re
 import shutil
@@ -53,6 +55,7 @@ SERVICES: dict[str, dict[str, Any]] = read(COMPOSE)["services"]
 # -- linters ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.linters
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.name)
 def test_hadolint_has_no_complaints(file: Path) -> None:
     assert lint(tool("hadolint"), file) == ""
@@ -62,6 +65,7 @@ def test_yamllint_has_no_complaints() -> None:
     lint(tool("yamllint"), "--strict", "-c", DEPLOY / ".yamllint.yaml", "deploy", "configs")
 
 
+@pytest.mark.linters
 @pytest.mark.parametrize("file", [COMPOSE, GPU], ids=lambda file: file.name)
 def test_the_compose_file_fits_the_published_schema(file: Path) -> None:
     lint(tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", file)
@@ -89,8 +93,10 @@ def test_the_timer_starts_what_only_follows_where_the_configuration_says_so() ->
 
     assert (DEPLOY / "spade-stream-follow.timer").is_file()
     assert "gallery follow /etc/spade-stream/campus.yaml --scheduled" in service
+    assert "MemoryMax=4G" in service, "what it takes must not cost the worker its memory"
 
 
+@pytest.mark.promtool
 def test_promtool_takes_prometheus_settings_and_rules(tmp_path: Path) -> None:
     promtool = tool("promtool")
     folder = shutil.copytree(DEPLOY / "prometheus", tmp_path / "prometheus")
@@ -169,10 +175,35 @@ def test_the_configuration_that_compose_runs_is_right() -> None:
 
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.name)
+@pytest.mark.parametrize(("answer", "well"), [(200, True), (503, False)])
+def test_the_health_check_of_an_image_asks_where_the_environment_says(file: Path, answer: int, well: bool) -> None:
+    (found,) = re.findall(r"^HEALTHCHECK .*\\\n +CMD (\[.*\])$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    command = json.loads(found)
+    asked: list[str] = []
+
+    class Console(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(answer)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Console) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        environment = {**os.environ, "SPADE_HEALTH_URL": f"http://127.0.0.1:{server.server_port}/healthz"}
+        done = subprocess.run([sys.executable, *command[1:]], env=environment, capture_output=True, check=False)
+        thread.join(PATIENCE_S)
+    assert (asked, done.returncode == 0) == (["/healthz"], well)
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.name)
 def test_an_image_runs_as_a_user_and_asks_the_console_how_it_is(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     assert text.rindex("USER 10001:10001") > text.rindex("FROM ")
-    assert "/healthz" in text.partition("HEALTHCHECK")[2]
+    assert "SPADE_HEALTH_URL=http://127.0.0.1:8470/healthz" in text
     copied = set(re.findall(r"^COPY (?:--chmod=\d+ )?((?:[\w./]+ )+)", text, re.MULTILINE))
     names = {name for line in copied for name in line.split()}
     assert all((ROOT / name).exists() for name in names)

@@ -14,9 +14,9 @@ from fastapi.responses import FileResponse
 
 from stream.console.alert_files import KINDS
 from stream.console.jobs import Job
-from stream.console.models import AlertId, Id, Normal, Review, moment
+from stream.console.models import LARGEST, AlertId, Id, Normal, Review, moment
 from stream.console.parts import Parts, identity_of, parts_of
-from stream.console.store import Action, Wanted
+from stream.console.records import Action, ReviewConflict, Seen, Wanted
 from stream.console.summary import Summary, strength_of
 from stream.messages import Alert, iso_time
 
@@ -95,7 +95,7 @@ def picture(
     alert_id: OfAlert,
     kind: Literal["snapshot.jpg", "view.jpg", "mask.png", "clip.mp4"],
     request: Request,
-    seq: Annotated[int | None, Query(ge=1)] = None,
+    seq: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
 ) -> Response:
     """A picture or the clip; ``seq`` names the message, else it is of the strongest. Parts of it may be asked for."""
     path = parts_of(request).files.file(alert_id, kind, seq=seq)
@@ -106,12 +106,16 @@ def picture(
 
 @router.post("/alerts/{alert_id}/review")
 def review(alert_id: OfAlert, body: Review, request: Request) -> dict[str, Any]:
-    """Says what an alert was; ``open`` takes that back."""
+    """Says what an alert was; ``open`` takes that back. With ``expected`` only if its review is still that one."""
     parts, user = parts_of(request), identity_of(request).user
     before = _summary(parts, alert_id)
     detail = {"before": before.review, "after": body.verdict, "note": body.note}
     action = Action(user, "review", before.camera, before.scene, alert_id, detail)
-    after = parts.store.review(alert_id, body.verdict, body.note, action)
+    seen = None if body.expected is None else Seen(body.expected.review, body.expected.reviewed_at)
+    try:
+        after = parts.store.review(alert_id, body.verdict, body.note, action, expected=seen)
+    except ReviewConflict as error:
+        raise HTTPException(409, str(error)) from None
     if after is None:
         raise HTTPException(404, f"there is no alert {alert_id!r}")
     parts.hub.publish("alert", after.to_json())
@@ -133,14 +137,16 @@ def normal(alert_id: OfAlert, body: Normal, request: Request) -> dict[str, Any]:
     for real in parts.store.confirmed_real_in(summary.scene, since=parts.clock() - _LOOK_BACK_S, limit=_MOST_REAL):
         words += ("--real", real)
 
-    def mark_normal(job: Job) -> None:
+    def mark_normal(job: Job) -> str:
         result = job.result or {}
         versions = {name: result.get(name) for name in ("from", "version")}
         detail = {"before": summary.review, "after": "normal", **versions}
         action = Action(user, "review", summary.camera, summary.scene, alert_id, detail)
-        after = parts.store.review(alert_id, "normal", summary.note, action)
-        if after is not None:
-            parts.hub.publish("alert", after.to_json())
+        after = parts.store.review(alert_id, "normal", summary.note, action, expected=Seen.of(summary))
+        if after is None:
+            return f"alert {alert_id} is gone: retention has removed it"
+        parts.hub.publish("alert", after.to_json())
+        return ""
 
     job = parts.start_job(
         "normal",
@@ -162,7 +168,7 @@ def audit(
     camera: Annotated[Id | None, Query()] = None,
     alert_id: Annotated[AlertId | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    before: Annotated[int | None, Query(ge=0)] = None,
+    before: Annotated[int | None, Query(ge=0, le=LARGEST)] = None,
 ) -> dict[str, Any]:
     """Who did what, the newest first."""
     found = parts_of(request).store.audit(camera=camera, alert_id=alert_id, before=before, limit=limit + 1)
@@ -233,5 +239,5 @@ def _read_cursor(text: str) -> tuple[float, str]:
         if not (isinstance(alert_id, str) and math.isfinite(started)):
             raise ValueError
         return float(started), alert_id
-    except (ValueError, TypeError, binascii.Error, RecursionError):
+    except (ValueError, TypeError, OverflowError, binascii.Error, RecursionError):
         raise HTTPException(422, "'before' is not what 'next' gave") from None

@@ -8,11 +8,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 
 from stream.config import CameraSection
-from stream.console.budget import budget_of
 from stream.console.history import LONGEST
 from stream.console.models import Enroll, Id, Sensitivity, Snooze, Zones, moment
 from stream.console.parts import Parts, identity_of, parts_of
-from stream.console.store import Action, Wanted
+from stream.console.records import Action, Wanted
 from stream.errors import SettingsConflict
 from stream.live import LiveFrame
 from stream.messages import iso_time
@@ -61,7 +60,7 @@ def heat(camera: CameraId, request: Request) -> Response:
 
 
 @router.get("/{camera}/scores")
-def scores(
+async def scores(
     camera: CameraId,
     request: Request,
     since: Annotated[str | None, Query(alias="from", max_length=64)] = None,
@@ -72,6 +71,10 @@ def scores(
     parts = parts_of(request)
     parts.camera(camera)
     first, last = _span(since, until, now=parts.clock())
+    return await parts.reading.run_for(request, _scores, parts, camera, first, last, points) or {}
+
+
+def _scores(parts: Parts, camera: str, first: float, last: float, points: int) -> dict[str, Any]:
     wanted = Wanted(camera=camera, since=first - _DAY, until=last)  # an alert may have begun before
     alerts = [a for a in parts.store.alerts(wanted, limit=MOST_EVENTS) if (a.ended_at or last) >= first]
     events = parts.files.events(camera, since=first, until=last, limit=MOST_EVENTS)
@@ -95,11 +98,14 @@ def scores(
 
 
 @router.get("/{camera}/budget")
-def budget(camera: CameraId, request: Request, days: Annotated[int, Query(ge=1, le=31)] = 7) -> dict[str, Any]:
+async def budget(camera: CameraId, request: Request, days: Annotated[int, Query(ge=1, le=31)] = 7) -> dict[str, Any]:
     """How many alerts the stored scores would have given at other sensitivities."""
     parts = parts_of(request)
     parts.camera(camera)
-    return budget_of(parts, camera, days=days)
+    shown = parts.board.look.cameras[camera]
+    calibrated, factor = shown["calibrated_threshold"], shown["threshold_factor"]
+    found = await parts.budgets.of(camera, calibrated, factor=factor, days=days, request=request)
+    return {"camera": camera, "days": days, "calibrated_threshold": calibrated, "factor": factor, **found}
 
 
 @router.put("/{camera}/sensitivity")
@@ -156,7 +162,7 @@ def enroll(camera: CameraId, body: Enroll, request: Request) -> dict[str, Any]:
     if scene not in section.scene_names:
         raise HTTPException(404, f"camera {camera} has no scene {scene!r}; it has: {', '.join(section.scene_names)}")
     words: tuple[str, ...] = ("enroll", "CONFIG", "--camera", camera, "--seconds", f"{body.seconds:g}")
-    if scene != section.scene_name:
+    if len(section.scene_names) > 1:  # the command asks for it then, also for the first one
         words += ("--scene", scene)
     detail = {"seconds": body.seconds}
     job = parts.start_job("enroll", words, identity_of(request).user, scene=scene, camera=camera, detail=detail)
@@ -200,11 +206,12 @@ def _change(
     change: Callable[[OperatorSettings], OperatorSettings],
     revision: int | None,
 ) -> dict[str, Any]:
-    """Changes what operators have set, with its entry in the audit trail: both or neither."""
+    """Changes what operators have set, with its entry in the audit trail, which comes first."""
     parts, user = parts_of(request), identity_of(request).user
     section: CameraSection = parts.camera(camera)
     try:
-        with parts.store.recording(Action(user, action, camera=camera, scene=section.scene_name, detail=detail)):
+        done = Action(user, action, camera=camera, scene=section.scene_name, detail=detail)
+        with parts.store.recording(done, refused=(SettingsConflict, ValueError)):
             settings = change_settings(parts.config.operator_settings, change, expected=revision)
     except SettingsConflict as error:
         raise HTTPException(409, str(error)) from None

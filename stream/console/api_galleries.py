@@ -8,9 +8,10 @@ from fastapi import APIRouter, HTTPException, Path, Request
 
 from spade_core.errors import GalleryNotFound, SpadeError
 from stream.console.candidates import candidates_of
+from stream.console.jobs import Job
 from stream.console.models import Follow, Id, JobId, Use
-from stream.console.parts import identity_of, parts_of
-from stream.console.store import Action
+from stream.console.parts import Parts, identity_of, parts_of
+from stream.console.records import Action
 
 router = APIRouter(prefix="/api/v1")
 
@@ -78,22 +79,26 @@ def jobs(request: Request) -> dict[str, Any]:
 @router.get("/jobs/{job_id}")
 def job(job_id: OfJob, request: Request) -> dict[str, Any]:
     """One job."""
-    found = parts_of(request).jobs.get(job_id)
-    if found is None:
-        raise HTTPException(404, f"there is no job {job_id!r}")
-    return found.to_json()
+    return _job(parts_of(request), job_id).to_json()
 
 
 @router.post("/jobs/{job_id}/cancel")
 def cancel(job_id: OfJob, request: Request) -> dict[str, Any]:
     """Asks a job to end. What it had begun is not kept."""
     parts, user = parts_of(request), identity_of(request).user
-    found = parts.jobs.get(job_id)
-    if found is None:
-        raise HTTPException(404, f"there is no job {job_id!r}")
+    found = _job(parts, job_id)
     if found.state == "running":
         task = found.task
         detail = {"job": job_id, "kind": task.kind}
         with parts.store.recording(Action(user, "cancel", task.camera, task.scene, task.alert_id, detail)):
             found = parts.jobs.cancel(job_id) or found
     return found.to_json()
+
+
+def _job(parts: Parts, job_id: str) -> Job:
+    found = parts.jobs.get(job_id)
+    if found is None and parts.jobs.is_of_another_run(job_id):
+        raise HTTPException(404, "the console was started again; what ran then has ended")
+    if found is None:
+        raise HTTPException(404, f"there is no job {job_id!r}")
+    return found

@@ -9,18 +9,20 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from stream.console.auth import COOKIE, TooManyAttempts
+from stream.console.auth import TooManyAttempts
 from stream.console.events import TooManyBrowsers, encode_event
 from stream.console.guard import client_of
 from stream.console.models import Login
 from stream.console.parts import Parts, identity_of, parts_of
-from stream.console.sessions import IDLE
-from stream.console.store import Action
+from stream.console.records import Action
 from stream.errors import ConsoleStoreError
 
 _log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/api/v1")
+
+COOKIE_FOR = 400 * 86_400
+"""Seconds for which browsers keep the cookie: as long as any. The session ends long before that if nobody uses it."""
 
 
 @router.post("/login")
@@ -48,7 +50,7 @@ def log_out(request: Request, response: Response) -> dict[str, Any]:
     parts, identity = parts_of(request), identity_of(request)
     if identity.session is not None:
         parts.gate.log_out(identity.session)
-    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict", secure=parts.secure_cookie)
+    response.delete_cookie(parts.gate.cookie, path="/", httponly=True, samesite="strict", secure=parts.secure_cookie)
     return {}
 
 
@@ -96,9 +98,15 @@ async def stream(request: Request, live: str = Query("", max_length=8192)) -> St
 
 
 def set_cookie(response: Response, session_id: str, parts: Parts) -> None:
-    """Hands a browser its session."""
+    """Hands a browser its session. How long that lasts is for the server to say: with every use it lasts on."""
     response.set_cookie(
-        COOKIE, session_id, max_age=int(IDLE), path="/", httponly=True, samesite="strict", secure=parts.secure_cookie
+        parts.gate.cookie,
+        session_id,
+        max_age=COOKIE_FOR,
+        path="/",
+        httponly=True,
+        samesite="strict",
+        secure=parts.secure_cookie,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 
 WINDOW = 60.0
@@ -24,6 +24,9 @@ MOST_ADDRESSES = 1024
 class Attempts:
     """Counts failed logins. Any thread may use it.
 
+    One that is being checked counts as a failure until it is known not to be one: else many at once would all find the
+    count as it was before the first of them.
+
     Args:
         clock: monotonic seconds.
     """
@@ -33,28 +36,43 @@ class Attempts:
         self._lock = threading.Lock()
         self._of: OrderedDict[str, deque[float]] = OrderedDict()
         self._all: deque[float] = deque(maxlen=MOST_OF_ALL)
+        self._checked: Counter[str] = Counter()  # by address, those that are being checked
 
-    def wait(self, address: str) -> int:
-        """Whole seconds until this address may try again; 0 = now."""
+    def begin(self, address: str) -> int:
+        """Whole seconds until this address may try again; with 0 the try has begun, and :meth:`end` has to follow."""
         with self._lock:
             now = self._clock()
             own = self._of.get(address, deque[float]())
-            return max(_wait(own, MOST_OF_ONE, now), _wait(self._all, MOST_OF_ALL, now))
+            wait = max(_wait(own, MOST_OF_ONE, now), _wait(self._all, MOST_OF_ALL, now))
+            of_one = _within(own, now) + self._checked[address]
+            if not wait and (of_one >= MOST_OF_ONE or _within(self._all, now) + self._checked.total() >= MOST_OF_ALL):
+                wait = 1  # those are known soon
+            if not wait:
+                self._checked[address] += 1
+            self._checked = +self._checked
+            return wait
 
-    def failed(self, address: str) -> None:
-        """Notes a failure."""
+    def end(self, address: str, *, fits: bool | None) -> None:
+        """Notes how a try ended: a fitting one forgets the failures of its address; None: it could not be checked."""
         with self._lock:
-            now = self._clock()
-            self._of.setdefault(address, deque(maxlen=MOST_OF_ONE)).append(now)
-            self._of.move_to_end(address)
-            while len(self._of) > MOST_ADDRESSES:
-                self._of.popitem(last=False)
-            self._all.append(now)
+            self._checked[address] -= 1
+            self._checked = +self._checked
+            if fits:
+                self._of.pop(address, None)
+            elif fits is not None:
+                self._failed(address)
 
-    def succeeded(self, address: str) -> None:
-        """Forgets the failures of an address."""
-        with self._lock:
-            self._of.pop(address, None)
+    def _failed(self, address: str) -> None:
+        now = self._clock()
+        self._of.setdefault(address, deque(maxlen=MOST_OF_ONE)).append(now)
+        self._of.move_to_end(address)
+        while len(self._of) > MOST_ADDRESSES:
+            self._of.popitem(last=False)
+        self._all.append(now)
+
+
+def _within(failures: deque[float], now: float) -> int:
+    return sum(now - failure < WINDOW for failure in failures)
 
 
 def _wait(failures: deque[float], most: int, now: float) -> int:

@@ -155,6 +155,7 @@ class Board:
             "mode": camera.mode,
             "score": score,
             "threshold": threshold,
+            "calibrated_threshold": said.get("calibrated_threshold"),
             "strength": score / threshold if score is not None and threshold else None,
             "threshold_factor": operator.threshold_factor,
             "alert": said.get("alert"),

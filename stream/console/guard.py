@@ -10,19 +10,22 @@ import hmac
 import json
 from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
-from typing import Any
+from typing import Any, NoReturn
 
-from starlette.concurrency import run_in_threadpool
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stream.console.auth import COOKIE, Gate, Identity, TooManyAttempts
+from stream.console.auth import Gate, Identity
 from stream.console.hosts import is_known, is_same_origin
+from stream.console.lanes import Crowded, Lane
 from stream.errors import ConsoleError
 
 MOST_BODY = 64 * 1024
 """Bytes of a request's body: zones of 64 points each fit many times over."""
+
+BODY_WITHIN = 10.0
+"""Seconds for a request's body: who sends none must not hold a connection for ever."""
 
 CSRF_HEADER = "x-spade-csrf"
 """Carries the session's own word, which no other site can read."""
@@ -30,6 +33,7 @@ CSRF_HEADER = "x-spade-csrf"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _OPEN = frozenset({"/", "/login", "/favicon.ico", "/healthz", "/readyz", "/metrics", "/api/v1/login"})
 _OPEN_BELOW = "/static/"
+_FOR_MONITORS = frozenset({"/healthz", "/readyz", "/metrics"})  # which have a token of their own, or none
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self'; "
@@ -70,6 +74,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, *, gate: Gate, names: Collection[str]) -> None:
         self._app, self._gate, self._names = app, gate, frozenset(names)
+        self._lane = Lane("a login", at_once=8, most_waiting=256, patience=10.0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,10 +88,10 @@ class Guard:
             return
         scope.setdefault("state", {})["identity"] = identity
         body = _Body(receive, answer)
-        with contextlib.suppress(_TooLong):
+        with contextlib.suppress(_CutOff):
             await self._app(scope, body.receive, body.send)
-        if body.is_refused:
-            await _refuse(answer, _refusal(413, f"the request has more than {MOST_BODY} bytes"))
+        if body.refusal is not None:
+            await _refuse(answer, body.refusal)
 
     async def _examine(self, scope: Scope, headers: Headers) -> Identity | None:
         if not is_known(headers.get("host", ""), self._names):
@@ -102,16 +107,15 @@ class Guard:
         return identity
 
     async def _identify(self, scope: Scope, headers: Headers) -> Identity | None:
+        if scope["path"] in _FOR_MONITORS:
+            return None
         kind, _, token = headers.get("authorization", "").partition(" ")
         try:
-            # The metrics have a token of their own.
-            if kind.lower() == "bearer" and scope["path"] != "/metrics":
-                return await run_in_threadpool(self._gate.by_bearer, token.strip(), address=client_of(scope))
-            if session_id := cookie_of(headers):
-                return await run_in_threadpool(self._gate.by_cookie, session_id)
-        except TooManyAttempts as error:
-            raise _refusal(429, str(error), **{"Retry-After": str(error.wait)}) from None
-        except ConsoleError as error:
+            if kind.lower() == "bearer":
+                return self._gate.by_bearer(token.strip(), address=client_of(scope))
+            if session_id := cookie_of(headers, self._gate.cookie):
+                return await self._lane.run(self._gate.by_cookie, session_id)
+        except (ConsoleError, Crowded) as error:
             raise _refusal(503, str(error)) from None
         return None
 
@@ -122,15 +126,13 @@ def client_of(scope: Mapping[str, Any]) -> str:
     return str(client[0]) if client else ""
 
 
-def cookie_of(headers: Headers) -> str:
-    """The session's id that a browser sent, or empty."""
-    cookies: SimpleCookie = SimpleCookie()
-    try:
-        cookies.load(headers.get("cookie", "")[:8192])
-    except CookieError:
-        return ""
-    found = cookies.get(COOKIE)
-    return found.value if found is not None else ""
+def cookie_of(headers: Headers, name: str) -> str:
+    """The session's id that a browser sent, or empty. Other programs on this host may have set the oddest cookies."""
+    for part in ";".join(headers.getlist("cookie")).split(";"):
+        found, _, value = part.partition("=")
+        if found.strip() == name:
+            return value.strip()
+    return ""
 
 
 def _is_open(path: str) -> bool:
@@ -157,30 +159,41 @@ def _check_csrf(headers: Headers, csrf: str) -> None:
         raise _refusal(403, f"the header {CSRF_HEADER} is missing or wrong: take it from /api/v1/me")
 
 
-class _TooLong(Exception):
+class _CutOff(Exception):
     pass
 
 
 class _Body:
-    """Counts what comes of a request whose length was not announced. What the application says to one that is cut off
-    is not sent on: it may not have been told why."""
+    """Counts what comes of a request whose length was not announced, and waits for it no longer than BODY_WITHIN. What
+    the application says to one that is cut off is not sent on: it may not have been told why."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
-        self._bytes, self._begun = 0, False
-        self.is_refused = False
+        self._bytes, self._begun, self._whole = 0, False, False
+        self._deadline = anyio.current_time() + BODY_WITHIN
+        self.refusal: _Refusal | None = None
 
     async def receive(self) -> Message:
-        message = await self._receive()
+        if self._whole or self._begun:  # what comes now is that the browser has gone
+            return await self._receive()
+        try:
+            with anyio.fail_after(max(0.0, self._deadline - anyio.current_time())):
+                message = await self._receive()
+        except TimeoutError:
+            self._cut(_refusal(408, f"the request has not come within {BODY_WITHIN:g} s"))
         if message["type"] == "http.request":
             self._bytes += len(message.get("body", b""))
-            if self._bytes > MOST_BODY and not self._begun:
-                self.is_refused = True
-                raise _TooLong
+            self._whole = not message.get("more_body", False)
+            if self._bytes > MOST_BODY:
+                self._cut(_refusal(413, f"the request has more than {MOST_BODY} bytes"))
         return message
 
+    def _cut(self, refusal: _Refusal) -> NoReturn:
+        self.refusal = refusal
+        raise _CutOff
+
     async def send(self, message: Message) -> None:
-        if not self.is_refused:
+        if self.refusal is None:
             self._begun = True
             await self._send(message)
 

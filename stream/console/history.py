@@ -6,8 +6,6 @@ where it has grown only what is new.
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import os
 import threading
@@ -22,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.messages import iso_time, unix_time
+from stream.score_table import row_blocks, sound_rows
 from stream.scorelog import COLUMNS
 
 BASE = 2.0
@@ -34,7 +33,7 @@ LONGEST = 31 * 86_400.0
 """Seconds that may be asked for at once."""
 
 _PER_DAY = int(86_400 / BASE)
-_BLOCK = 1 << 22  # bytes read at a time
+_LARGEST = 1e30  # of a score: it is kept in half the digits
 _TIME, _SCORE, _THRESHOLD = (COLUMNS.index(name) for name in ("frame_time", "score", "threshold"))
 
 _log = logging.getLogger(__name__)
@@ -54,10 +53,12 @@ class _Day:
     threshold: NDArray[np.float32] = field(default_factory=lambda: np.full(_PER_DAY, np.nan, np.float32))
 
     def add(self, rows: list[list[str]], midnight: float) -> None:
-        """Takes rows of the file."""
+        """Takes rows of the file: all of them, or none where a ValueError says that one is damaged."""
         times = np.array([_seconds(row[_TIME]) for row in rows]) if rows else np.empty(0)
         scores = np.array([float(row[_SCORE]) if row[_SCORE] else np.nan for row in rows])
         limits = np.array([float(row[_THRESHOLD]) if row[_THRESHOLD] else np.nan for row in rows], np.float32)
+        if (np.abs(scores) > _LARGEST).any() or (np.abs(limits) > _LARGEST).any() or np.isnan(times).any():
+            raise ValueError("a number is none")
         place = np.clip((times / BASE).astype(np.int64), 0, _PER_DAY - 1)
         known = ~np.isnan(scores)
         at, found = place[known], scores[known].astype(np.float32)
@@ -70,7 +71,7 @@ class _Day:
 
 
 class ScoreHistory:
-    """The score files of a state folder. Any thread may ask; one reads at a time.
+    """The score files of a state folder. Any thread may ask; of one camera one reads at a time.
 
     Args:
         folder: of all cameras.
@@ -78,7 +79,8 @@ class ScoreHistory:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of what follows; never while a file is read
+        self._of_camera: dict[str, threading.Lock] = {}
         self._days: OrderedDict[Path, _Day] = OrderedDict()
 
     def buckets(self, camera: str, *, since: float, until: float, points: int) -> list[dict[str, Any]]:
@@ -94,6 +96,8 @@ class ScoreHistory:
         first = BASE * np.floor(since / BASE)
         found: dict[int, _Bucket] = {}
         with self._lock:
+            reading = self._of_camera.setdefault(camera, threading.Lock())
+        with reading:
             for day, midnight in _days(since, until):
                 table = self._day(self._folder / camera / f"{day}.csv", midnight)
                 if table is not None:
@@ -101,7 +105,8 @@ class ScoreHistory:
         return [found[place].to_json(float(first + place * width)) for place in sorted(found)]
 
     def _day(self, path: Path, midnight: float) -> _Day | None:
-        day = self._days.get(path)
+        with self._lock:
+            day = self._days.get(path)
         try:
             with path.open("rb") as file:
                 state = _identity(file)
@@ -109,12 +114,14 @@ class ScoreHistory:
                     day = _Day(file=state[:2])
                 _read_on(file, day, midnight, path)
         except OSError:
-            self._days.pop(path, None)
+            with self._lock:
+                self._days.pop(path, None)
             return None
-        self._days[path] = day
-        self._days.move_to_end(path)
-        while len(self._days) > MOST_DAYS:
-            self._days.popitem(last=False)
+        with self._lock:
+            self._days[path] = day
+            self._days.move_to_end(path)
+            while len(self._days) > MOST_DAYS:
+                self._days.popitem(last=False)
         return day
 
 
@@ -157,19 +164,16 @@ def _merge(found: dict[int, _Bucket], day: _Day, midnight: float, *, first: floa
 
 
 def _read_on(file: Any, day: _Day, midnight: float, path: Path) -> None:
-    file.seek(day.read)
-    while block := file.read(_BLOCK):
-        whole = block[: block.rfind(b"\n") + 1]
-        if not whole:
-            return  # a row that is still being written
-        rows = list(csv.reader(io.StringIO(whole.decode("utf-8", "replace"), newline="")))
-        good = [row for row in rows if len(row) == len(COLUMNS) and row[0] != COLUMNS[0]]
+    for rows, lost, end in row_blocks(file, start=day.read):
         try:
-            day.add(good, midnight)
-        except ValueError as error:
-            _log.warning("%s: rows that are no scores are left out: %s", path, error)
-        day.read += len(whole)
-        file.seek(day.read)
+            day.add(rows, midnight)
+        except (ValueError, OverflowError):
+            sound = sound_rows(rows)
+            lost += len(rows) - len(sound)
+            day.add(sound, midnight)
+        day.read = end
+        if lost:
+            _log.warning("%s: %d rows are damaged and left out", path, lost)
 
 
 def _identity(file: Any) -> tuple[int, int, int]:

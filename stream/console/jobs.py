@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -36,6 +37,7 @@ LEAVE_WITHIN = 2.0
 """Seconds that a job has for its end when the console ends."""
 
 _MOST_LINE = 1 << 20  # characters of a line of a job that are read
+_ID = re.compile("[0-9a-f]{12}")
 _TAIL = 20  # lines of its standard error that are shown where it fails
 _MOST_TAIL = 2000  # characters of them
 
@@ -116,14 +118,22 @@ class Jobs:
         self._cancelled: set[str] = set()
         self._threads: dict[str, threading.Thread] = {}
         self._closed = False
+        self._run_id = secrets.token_hex(3)  # begins the ids of all jobs of this process
 
-    def start(self, task: Task, *, then: Callable[[Job], Job] = lambda job: job) -> Job:
+    def start(
+        self,
+        task: Task,
+        *,
+        then: Callable[[Job], Job] = lambda job: job,
+        ended: Callable[[Job], None] = lambda job: None,
+    ) -> Job:
         """Starts a task.
 
         Args:
             task: see there.
             then: called in the job's thread once it is done, before anybody is told so, with the job, which it may add
                 to; not where it failed.
+            ended: called in the job's thread with the job as it ended, however that was.
 
         Raises:
             Busy: one of this scene is running, or too many are.
@@ -136,10 +146,10 @@ class Jobs:
                 raise Busy(f"scene {task.scene} is being worked on already: wait for that job, or cancel it")
             if len(running) >= MOST_RUNNING:
                 raise Busy(f"{MOST_RUNNING} jobs are running already: wait for one of them, or cancel it")
-            job = Job(secrets.token_hex(6), task, self._clock())
+            job = Job(self._run_id + secrets.token_hex(3), task, self._clock())
             self._jobs[job.id] = job
             self._forget_old()
-            thread = threading.Thread(target=self._run, args=(job.id, then), name=f"job {job.id}", daemon=True)
+            thread = threading.Thread(target=self._run, args=(job.id, then, ended), name=f"job {job.id}", daemon=True)
             self._threads[job.id] = thread
         self._on_change(job)
         thread.start()
@@ -154,6 +164,10 @@ class Jobs:
         """One job, or None."""
         with self._lock:
             return self._jobs.get(job_id)
+
+    def is_of_another_run(self, job_id: str) -> bool:
+        """Whether this is the id of a job of a process that was there before this one."""
+        return bool(_ID.fullmatch(job_id)) and not job_id.startswith(self._run_id)
 
     def cancel(self, job_id: str) -> Job | None:
         """Asks a job to end; one that has ended stays as it is. None where there is no such job."""
@@ -181,15 +195,20 @@ class Jobs:
 
     # -- one job, in its thread ---------------------------------------------------------------------------------------
 
-    def _run(self, job_id: str, then: Callable[[Job], Job]) -> None:
+    def _run(self, job_id: str, then: Callable[[Job], Job], ended: Callable[[Job], None]) -> None:
         try:
-            ended = self._carry_out(job_id)
-            if ended.state == "done":
-                ended = then(ended)
+            job = self._carry_out(job_id)
+            if job.state == "done":
+                job = then(job)
         except Exception as error:  # whatever it is, the job must not look as if it ran for ever
             _log.exception("job %s", job_id)
-            ended = replace(self._jobs[job_id], state="failed", error=f"{type(error).__name__}: {error}")
-        self._put(replace(ended, ended_at=self._clock()))
+            job = replace(self._jobs[job_id], state="failed", error=f"{type(error).__name__}: {error}")
+        job = replace(job, ended_at=self._clock())
+        try:
+            ended(job)
+        except Exception:  # the same
+            _log.exception("job %s", job_id)
+        self._put(job)
         with self._lock:
             self._processes.pop(job_id, None)
             self._threads.pop(job_id, None)
@@ -205,23 +224,33 @@ class Jobs:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+        try:
+            return self._follow(job_id, process)
+        finally:
+            if process.poll() is None:  # something went wrong here: nobody would ever look after it again
+                process.kill()
+                process.wait()
+
+    def _follow(self, job_id: str, process: subprocess.Popen[bytes]) -> Job:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        tail = _Tail(process.stderr)
         _be_nice(process.pid)
         with self._lock:
             self._processes[job_id] = process
             if self._closed or job_id in self._cancelled:  # meanwhile
                 self._cancelled.add(job_id)
                 _signal(process, signal.SIGTERM)
-        assert process.stdout is not None
-        assert process.stderr is not None
-        tail = _Tail(process.stderr)
-        for line in iter(lambda: process.stdout.readline(_MOST_LINE), b""):  # type: ignore[union-attr]
-            self._hear(job_id, line)
-        code = process.wait()
-        process.stdout.close()
+        with process.stdout as said:
+            for line in iter(lambda: said.readline(_MOST_LINE), b""):
+                self._hear(job_id, line)
+            code = process.wait()
         return self._ended(job_id, code, tail.text())
 
     def _ended(self, job_id: str, code: int, complaint: str) -> Job:
         job = self._jobs[job_id]
+        if code == 0 and job.result is None:  # cut off, or no command of ours: what it did is not known
+            return replace(job, state="failed", error="the command ended without saying what came of it")
         if code == 0:
             return replace(job, state="done")
         with self._lock:
@@ -234,7 +263,7 @@ class Jobs:
     def _hear(self, job_id: str, line: bytes) -> None:
         try:
             said = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return  # words for people
         if not isinstance(said, dict):
             return

@@ -6,12 +6,18 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stream.reload import WORKER
 from stream.station import read_processes
+
+TOLD_WITHIN = 90.0
+"""Seconds that a worker that starts has until it can be told: loading a network takes a while."""
+
+_LOOK_EVERY = 0.5  # s
 
 CONFIG = "CONFIG"
 """Stands in a command for the configuration in force."""
@@ -27,6 +33,8 @@ class Launcher:
     processes: Path  # what the supervisor says of its processes
     program: tuple[str, ...] = (sys.executable, "-m", "stream")
     kill: Callable[[int, int], None] = os.kill  # for tests
+    monotonic: Callable[[], float] = time.monotonic  # s, for tests
+    sleep: Callable[[float], None] = time.sleep  # for tests
 
     def argv(self, words: tuple[str, ...]) -> tuple[str, ...]:
         """The command line of a job: it says how far it is as JSON lines, and ends with this process."""
@@ -39,15 +47,31 @@ class Launcher:
         """Asks the worker to open new versions of galleries (SIGHUP). Returns why it could not be told, or nothing.
 
         The worker itself and not the supervisor: that one would take the user's file as well, which may be half edited.
+        One that is starting may have opened the version before already, and cannot hear yet: it is waited for.
         """
+        until = self.monotonic() + TOLD_WITHIN
+        while (said := self._said()).get("state") == "starting":
+            if self.monotonic() >= until:
+                return (
+                    "the worker is still starting, and may have opened the version before: reload the run once it runs"
+                )
+            self.sleep(_LOOK_EVERY)
+        state = said.get("state")
+        if state in ("waiting", "hung"):
+            return ""  # it is started anew, and reads the new version then
+        if state != "running":
+            return "no worker of a run is there: start it again"
+        return self._signal(said)
+
+    def _said(self) -> dict[str, Any]:
+        """What the supervisor says of the worker, and its own number as ``supervisor``."""
         said = read_processes(self.processes, now=time.time())
-        worker = said.get("processes", {}).get(WORKER, {})
-        if worker.get("state") != "running":  # one that starts reads the new version anyway
-            state = worker.get("state")
-            return "" if state in ("starting", "waiting", "hung") else "no worker of a run is there: start it again"
+        return {**said.get("processes", {}).get(WORKER, {}), "supervisor": said.get("supervisor", {}).get("pid")}
+
+    def _signal(self, worker: Mapping[str, Any]) -> str:
         try:
             pid = int(worker["pid"])
-            if _parent_of(pid) != int(said["supervisor"]["pid"]):  # the number may be another process's by now
+            if _parent_of(pid) != int(worker["supervisor"]):  # the number may be another process's by now
                 return "the worker has just ended: the next one opens the new version"
             self.kill(pid, signal.SIGHUP)
         except (OSError, ValueError, TypeError, KeyError) as error:

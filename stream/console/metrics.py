@@ -37,6 +37,19 @@ WATCHED = (CameraState.LIVE, CameraState.ENDED)
 """States that are no reason to look after a camera: it is watched, or its recording is at its end."""
 
 
+LOST = ("start", "update", "end", "pictures", "frames", "event")
+"""What a worker counts as lost: ``commits.CommitQueue``."""
+
+CLIPS = ("made", "failed", "views_dropped", "views_broken")
+"""What a worker counts of clips: ``clips.Clips.counts``."""
+
+DROPS = (
+    *(f"reader.{reason}" for reason in ("sampled_out", "duplicate", "frozen", "obscured", "overwritten", "stopped")),
+    *("link.lost", "link.damaged", "worker.replaced", "worker.removed"),
+)
+"""Why a frame may not be scored, by ``stage.reason``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Described:
     """What one metric is."""
@@ -86,7 +99,10 @@ METRICS: Mapping[str, Described] = {
     "spade_config_last_reload_successful": Described(_G, "0 while a new configuration was refused."),
     "spade_sink_failing": Described(_G, "1 while a sink takes nothing.", ("sink",)),
     "spade_sink_delivered_total": Described(_C, "Alert messages that a sink has taken.", ("sink",)),
-    "spade_sink_rejected": Described(_G, "Alert messages that a sink refused for good, laid aside.", ("sink",)),
+    "spade_sink_rejected_total": Described(_C, "Alert messages that a sink refused for good.", ("sink",)),
+    "spade_sink_laid_aside": Described(
+        _G, "Alert messages that a sink refused for good and that lie aside.", ("sink",)
+    ),
     "spade_outbox_up": Described(_G, "1 while the store of alerts can be read."),
     "spade_outbox_last_seq": Described(_G, "Number of the last alert message ever committed."),
     "spade_outbox_alerts": Described(_G, "Alert messages that are kept."),
@@ -159,16 +175,21 @@ def _worker(families: _Families, worker: Mapping[str, Any]) -> None:
     families.set("spade_worker_start_time_seconds", worker.get("started"))
     families.set("spade_worker_waiting_messages", worker.get("pending_messages"))
     families.set("spade_worker_lost_score_rows_total", worker.get("lost_score_rows"))
-    for kind, count in worker.get("lost_messages", {}).items():
+    for kind, count in _with_zeros(worker.get("lost_messages"), LOST).items():
         families.set("spade_worker_lost_messages_total", count, kind)
     for reason in ("malformed", "forbidden"):
         families.set("spade_link_refused_messages_total", worker.get(f"{reason}_messages"), reason)
     for scene in worker.get("scene_failures", {}):
         families.set("spade_scene_failed", 1, scene)
-    for result, count in worker.get("clips", {}).items():
+    for result, count in _with_zeros(worker.get("clips"), CLIPS).items():
         families.set("spade_clips_total", count, result)
     for stage, told in worker.get("latency", {}).items():
         families.histogram("spade_stage_seconds", told, stage)
+
+
+def _with_zeros(told: Mapping[str, int] | None, known: tuple[str, ...]) -> Mapping[str, int]:
+    """Counts by name, and 0 for what was not counted yet: an increase shows only where something was told before."""
+    return {} if told is None else {**dict.fromkeys(known, 0), **told}
 
 
 def camera_state(camera: Mapping[str, Any], *, up: bool) -> str:
@@ -204,7 +225,7 @@ def _frames(families: _Families, name: str, camera: Mapping[str, Any]) -> None:
         families.set("spade_frames_captured_total", last + 1, name)  # they are numbered from 0
     families.set("spade_frames_scored_total", camera.get("scored"), name)
     families.set("spade_frames_not_scored_total", camera.get("not_scored"), name)
-    for drop, count in camera.get("drops", {}).items():
+    for drop, count in _with_zeros(camera.get("drops"), DROPS).items():
         stage, _, reason = drop.partition(".")
         families.set("spade_frames_dropped_total", count, name, stage, reason)
 
@@ -223,7 +244,8 @@ def _sinks(families: _Families, sinks: Mapping[str, Any]) -> None:
     for name, sink in sinks.items():
         families.set("spade_sink_failing", sink.get("failing_since") is not None, name)
         families.set("spade_sink_delivered_total", sink.get("delivered"), name)
-        families.set("spade_sink_rejected", sink.get("rejected"), name)
+        families.set("spade_sink_rejected_total", sink.get("rejected_total"), name)
+        families.set("spade_sink_laid_aside", sink.get("rejected"), name)
 
 
 def _outbox(families: _Families, outbox: Mapping[str, Any] | None) -> None:

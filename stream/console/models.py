@@ -16,6 +16,9 @@ AlertId = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern
 
 JobId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,32}$")]
 VersionName = Annotated[str, StringConstraints(pattern=r"^v?[0-9]{1,9}$")]
+LARGEST = 2**63 - 1
+"""The largest number that the store can hold."""
+
 Note = Annotated[str, StringConstraints(max_length=2000)]
 
 
@@ -79,11 +82,19 @@ class Enroll(Body):
     scene: Id | None = None
 
 
+class SeenReview(Body):
+    """The review of an alert that somebody had before them."""
+
+    review: Literal["open", "real", "false", "normal"]
+    reviewed_at: str | None = Field(None, max_length=64)  # as the alert told it
+
+
 class Review(Body):
     """What somebody says of an alert; ``open`` takes it back."""
 
     verdict: Literal["real", "false", "open"]
     note: Note = ""
+    expected: SeenReview | None = None  # None: whatever it is now
 
 
 class Normal(Body):

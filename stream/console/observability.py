@@ -1,6 +1,6 @@
 """For monitors: ``/metrics``, ``/healthz`` and ``/readyz``. The console's application mounts these routes.
 
-What is read may take a moment (files, SQLite), so the answers are made in Starlette's threads, not in its event loop.
+What is read may take a moment (files, SQLite), so the answers are made in threads, not in the event loop.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from stream.console.lanes import Lane
 from stream.console.metrics import DOWN, SCORING, WATCHED, Reading, camera_state, metrics_text
 from stream.errors import StreamError
 from stream.outbox import OutboxReader
@@ -40,15 +41,21 @@ def routes(
         metrics_allowed: whether a request may see the metrics, and the reasons of ``/readyz``.
     """
 
-    def metrics(request: Request) -> Response:
+    lane = Lane("health and metrics", at_once=2, most_waiting=32, patience=10.0)  # whatever else takes long
+
+    def read() -> bytes:
+        found, known = _outbox(outbox)
+        return metrics_text(_status(status), found, outbox_known=known)
+
+    async def metrics(request: Request) -> Response:
         if not metrics_allowed(request):
             return _refused()
-        found, known = _outbox(outbox)
-        return Response(
-            metrics_text(_status(status), found, outbox_known=known), media_type=METRICS_TYPE, headers=_FRESH
-        )
+        return Response(await lane.run(read), media_type=METRICS_TYPE, headers=_FRESH)
 
-    def ready(request: Request) -> Response:
+    async def ready(request: Request) -> Response:
+        return await lane.run(_ready, request)
+
+    def _ready(request: Request) -> Response:
         reasons = not_ready(_status(status))
         answer = {"ready": not reasons, **(reasons if metrics_allowed(request) else {})}
         return JSONResponse(answer, status_code=503 if reasons else 200, headers=_FRESH)
@@ -96,7 +103,7 @@ def outbox_reading(path: Path, evidence: Path) -> Reading:
     return read
 
 
-def _alive(request: Request) -> Response:
+async def _alive(request: Request) -> Response:  # by the event loop itself: that is what is asked for
     return PlainTextResponse("ok\n", headers=_FRESH)
 
 

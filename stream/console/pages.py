@@ -7,7 +7,6 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, RedirectResponse, Response
 
 from stream.console.api_session import note_login, set_cookie
-from stream.console.auth import TooManyAttempts
 from stream.console.guard import client_of
 from stream.console.parts import Parts, parts_of
 
@@ -39,10 +38,9 @@ async def log_in_by_link(request: Request, token: str = Query("", max_length=256
     parts, address = parts_of(request), client_of(request.scope)
     if not token:
         return await run_in_threadpool(_file, parts, "index.html")
-    try:
-        found = await run_in_threadpool(parts.gate.log_in_by_token, token, address=address)
-    except TooManyAttempts as error:
-        raise HTTPException(429, str(error), {"Retry-After": str(error.wait)}) from None
+    if request.headers.get("sec-fetch-dest", "document") != "document":  # a picture or a frame in somebody's page
+        raise HTTPException(403, "this link is for the address bar of a browser")
+    found = await run_in_threadpool(parts.gate.log_in_by_token, token, address=address)
     if found is None:
         return RedirectResponse("/login", 303)
     session_id, session = found
@@ -66,9 +64,13 @@ def static(name: str, request: Request) -> Response:
 
 def _file(parts: Parts, name: str) -> Response:
     folder = parts.pages.resolve()
-    path = (folder / name).resolve()
-    kind = CONTENT_TYPES.get(path.suffix)
-    # A name may lead out of the folder, by dots or by a link; hidden files are nobody's business.
-    if kind is None or not path.is_relative_to(folder) or not path.is_file() or path.name.startswith("."):
+    try:
+        path = (folder / name).resolve()
+        kind = CONTENT_TYPES.get(path.suffix)
+        # A name may lead out of the folder, by dots or by a link; hidden files are nobody's business.
+        is_page = path.is_relative_to(folder) and path.is_file() and not path.name.startswith(".")
+    except (OSError, ValueError):  # longer than names are, or with a NUL
+        kind, is_page = None, False
+    if kind is None or not is_page:
         raise HTTPException(404, "there is no such page")
     return FileResponse(path, media_type=kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +14,20 @@ from stream.config import CameraSection, Config
 from stream.console.alert_files import AlertFiles
 from stream.console.auth import Gate, Identity
 from stream.console.board import Board
+from stream.console.budget import Budgets
 from stream.console.events import Hub
 from stream.console.galleries import Galleries
 from stream.console.history import ScoreHistory
 from stream.console.jobs import Busy, Job, Jobs, Kind, Task
+from stream.console.lanes import Lane
 from stream.console.launcher import Launcher
-from stream.console.store import Action, Store
+from stream.console.records import Action
+from stream.console.store import Store
 from stream.console.watcher import Watcher
+from stream.errors import ConsoleStoreError, StreamError
+from stream.messages import iso_time
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +44,8 @@ class Parts:
     files: AlertFiles
     galleries: Galleries
     history: ScoreHistory
+    reading: Lane  # for what reads files of scores
+    budgets: Budgets
     jobs: Jobs
     launcher: Launcher
     pages: Path  # folder of index.html and what it loads
@@ -65,7 +75,7 @@ class Parts:
         camera: str | None = None,
         alert_id: str | None = None,
         detail: Mapping[str, Any],
-        then: Callable[[Job], None] | None = None,
+        then: Callable[[Job], str] | None = None,
         changes_gallery: bool = True,
     ) -> Job:
         """Starts a command, with its entry in the audit trail.
@@ -78,7 +88,7 @@ class Parts:
             camera: that it is about.
             alert_id: that it is about.
             detail: for the audit trail.
-            then: called when it is done.
+            then: called when it is done; returns what it could not do, in words, or nothing. The job is done even so.
             changes_gallery: whether the worker has to open a new version then.
 
         Raises:
@@ -86,22 +96,40 @@ class Parts:
         """
 
         def done(job: Job) -> Job:
-            if then is not None:
-                then(job)
-            return self._taken_up(job) if changes_gallery else job
+            told = self._taken_up(job) if changes_gallery else job  # first: the gallery is changed in any case
+            return told if then is None else _with(told, review_problem=_problem_of(then, told) or None)
 
         task = Task(kind, scene, self.launcher.argv(words), user, camera, alert_id)
         try:
-            with self.store.recording(Action(user, kind, camera, scene, alert_id, detail)):
-                return self.jobs.start(task, then=done)
+            with self.store.recording(Action(user, kind, camera, scene, alert_id, detail), refused=(Busy,)) as entry:
+                return self.jobs.start(task, then=done, ended=lambda job: self._note_end(entry, job))
         except Busy as error:
             raise HTTPException(409, str(error)) from None
 
     def _taken_up(self, job: Job) -> Job:
         """Has the worker open the new version; the result says where it could not be told."""
         problem = self.launcher.tell_worker()
-        told = {"worker_told": not problem, "worker_problem": problem or None}
-        return replace(job, result={**(job.result or {}), **told})
+        return _with(job, worker_told=not problem, worker_problem=problem or None)
+
+    def _note_end(self, entry: int, job: Job) -> None:
+        """The audit trail says how a job ended."""
+        said = {"state": job.state, "at": iso_time(job.ended_at or self.clock()), "error": job.error}
+        version = (job.result or {}).get("version")
+        try:
+            self.store.amend(entry, {"ended": {**said, "version": version}})
+        except ConsoleStoreError as error:
+            _log.error("the audit trail does not say how job %s ended: %s", job.id, error)
+
+
+def _with(job: Job, **more: Any) -> Job:
+    return replace(job, result={**(job.result or {}), **more})
+
+
+def _problem_of(then: Callable[[Job], str], job: Job) -> str:
+    try:
+        return then(job)
+    except StreamError as error:
+        return str(error)
 
 
 def parts_of(request: Request) -> Parts:

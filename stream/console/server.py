@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,17 +17,22 @@ import uvicorn
 from starlette.routing import BaseRoute
 
 from stream import __version__, security
+from stream.comparable import units_of
 from stream.config import Config
 from stream.console.alert_files import AlertFiles
 from stream.console.app import make_app
 from stream.console.attempts import Attempts
-from stream.console.auth import Gate
+from stream.console.auth import Gate, cookie_name
 from stream.console.board import Board
+from stream.console.budget import Budgets
+from stream.console.checks import check_certificate
+from stream.console.connections import MOST_CONNECTIONS, Connection
 from stream.console.events import Hub
 from stream.console.follower import Alerts, Follower
 from stream.console.galleries import Galleries
 from stream.console.history import ScoreHistory
 from stream.console.jobs import Jobs
+from stream.console.lanes import Lane
 from stream.console.launcher import Launcher
 from stream.console.parts import Parts
 from stream.console.sessions import Sessions
@@ -37,7 +41,7 @@ from stream.console.token import FILE, ensure_token
 from stream.console.users import Users
 from stream.console.watcher import Views, Watcher
 from stream.endpoints import connect_address, parse_endpoint
-from stream.errors import ConsoleError, EndpointBusy, UsageError
+from stream.errors import EndpointBusy, UsageError
 from stream.live import LiveSubscriber
 from stream.messages import StateEvent
 from stream.outbox import OutboxReader
@@ -51,9 +55,6 @@ DRAIN = 1.0
 
 DEAD_AFTER = 30_000
 """Milliseconds after which a connection whose other end takes nothing is closed."""
-
-MOST_CONNECTIONS = 256
-"""Connections at once; more are answered with 503."""
 
 _PAGES = Path(__file__).with_name("static")
 
@@ -81,6 +82,7 @@ def build(config: Config, launcher: Launcher, *, pages: Path = _PAGES, stack: Ex
         users=users,
         sessions=Sessions(store),
         attempts=Attempts(),
+        cookie=cookie_name(config.console.endpoint.port),
     )
     jobs = Jobs(
         on_change=lambda job: hub.publish("job", job.to_json()),
@@ -98,6 +100,14 @@ def build(config: Config, launcher: Launcher, *, pages: Path = _PAGES, stack: Ex
         files=stack.enter_context(contextlib.closing(AlertFiles(config.outbox, config.evidence))),
         galleries=galleries,
         history=ScoreHistory(config.scores),
+        reading=Lane("scores", at_once=4, most_waiting=64, patience=30.0),
+        budgets=Budgets(
+            config.scores,
+            settings=config.alerts.settings(),
+            confirmed_real=lambda camera, since: store.confirmed_real(camera, since=since),
+            units=lambda camera, factor: units_of(config, camera, factors=(factor,)),
+            clock=time.time,
+        ),
         jobs=jobs,
         launcher=launcher,
         pages=pages,
@@ -157,22 +167,6 @@ def listen(config: Config) -> socket.socket:
     return listener
 
 
-def check_certificate(config: Config) -> None:
-    """Raises ConsoleError where certificate and key cannot be used together."""
-    section = config.console
-    if section.tls_certificate is None or section.tls_key is None:
-        return
-    try:
-        if section.tls_key.stat().st_mode & 0o077:
-            raise ConsoleError(f"console.tls_key: {section.tls_key} is open to others: run chmod 600 on it")
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(section.tls_certificate, section.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConsoleError(
-            f"console: {section.tls_certificate} and {section.tls_key} cannot be used: {error.strerror or error}. "
-            "Give a certificate chain and its key as PEM, without a passphrase"
-        ) from None
-
-
 class _Server(uvicorn.Server):
     """Uvicorn without its signal handlers: this process is stopped by ``StopSignal``."""
 
@@ -193,7 +187,7 @@ async def _serve(app: Any, config: Config, listener: socket.socket, hub: Hub, st
             server_header=False,
             lifespan="off",
             ws="none",
-            http="h11",
+            http=Connection,
             loop="asyncio",
             limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=max(1, round(DRAIN)),

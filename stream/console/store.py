@@ -13,15 +13,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stream.console.records import Action, ReviewConflict, Seen, Wanted
 from stream.console.summary import Summary, merged
 from stream.errors import ConsoleStoreError
 from stream.messages import Alert
+from stream.redact import redact_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Kept in ``PRAGMA user_version``."""
 
 MOST_AUDIT = 200_000
@@ -45,37 +46,17 @@ _TABLES = (
     "CREATE INDEX audit_of_camera ON audit (camera, id)",
     "CREATE TABLE place (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) WITHOUT ROWID",
     "INSERT INTO place VALUES (1, 0)",
-    "CREATE TABLE sessions (key TEXT PRIMARY KEY, user TEXT NOT NULL, used REAL NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE sessions (
+        key TEXT PRIMARY KEY, user TEXT NOT NULL, used REAL NOT NULL, credential TEXT NOT NULL DEFAULT ''
+    ) WITHOUT ROWID""",
 )
+_FROM_1 = "ALTER TABLE sessions ADD COLUMN credential TEXT NOT NULL DEFAULT ''"  # of those nobody is logged in any more
 _COLUMNS = (
     "alert_id, camera, scene, phase, started_at, ended_at, peak_strength, last_seq, has, review, reviewed_by,"
     " reviewed_at, note"
 )
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """What somebody did, for the audit trail."""
-
-    user: str
-    action: str  # review, normal, zones, sensitivity, snooze, wake, enroll, use, follow, cancel, login
-    camera: str | None = None
-    scene: str | None = None
-    alert_id: str | None = None
-    detail: Mapping[str, Any] | None = None  # JSON-able; before and after, where something changed
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which alerts somebody asks for."""
-
-    camera: str | None = None
-    since: float | None = None  # Unix seconds; of the start
-    until: float | None = None
-    review: str | None = None  # open, real, false, normal; None = all
-    before: tuple[float, str] | None = None  # (started_at, alert_id) of the last one had
 
 
 class Store:
@@ -181,12 +162,20 @@ class Store:
             rows = self._db.execute(query + " ORDER BY started_at DESC LIMIT ?", (scene, since, limit))
             return [str(row[0]) for row in rows]
 
-    def review(self, alert_id: str, verdict: str, note: str, action: Action) -> Summary | None:
-        """Notes what somebody says of an alert, with its entry in the audit trail; None where there is none."""
+    def review(
+        self, alert_id: str, verdict: str, note: str, action: Action, *, expected: Seen | None = None
+    ) -> Summary | None:
+        """Notes what somebody says of an alert, with its entry in the audit trail; None where there is none.
+
+        Raises:
+            ReviewConflict: the review is not the ``expected`` one any more.
+        """
         with self._writing():
             known = self._find(alert_id)
             if known is None:
                 return None
+            if expected is not None and Seen.of(known) != expected:
+                raise ReviewConflict(known)
             by, at = ("", None) if verdict == "open" else (action.user, self._clock())
             self._db.execute(
                 "UPDATE alerts SET review = ?, reviewed_by = ?, reviewed_at = ?, note = ? WHERE alert_id = ?",
@@ -198,12 +187,33 @@ class Store:
     # -- the audit trail ----------------------------------------------------------------------------------------------
 
     @contextmanager
-    def recording(self, action: Action) -> Iterator[None]:
-        """What is done inside has its entry in the trail, or is not done: where the entry cannot be written nothing
-        begins, and where it fails there is no entry."""
+    def recording(self, action: Action, *, refused: tuple[type[Exception], ...] = ()) -> Iterator[int]:
+        """What is done inside has its entry in the trail: that is on disk before it begins. Gives the entry's number.
+
+        Args:
+            action: what is going to be done.
+            refused: errors after which nothing has been done for sure: the entry goes again. After any other one it
+                stays, and says that it failed.
+        """
         with self._writing():
-            self._note(action)
-            yield
+            entry = self._note(action)
+        try:
+            yield entry
+        except refused:
+            self._try_to_mend(entry, lambda: self._withdraw(entry))
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            self._try_to_mend(entry, lambda: self.amend(entry, {"failed": redact_text(said)}))
+            raise
+
+    def amend(self, entry: int, more: Mapping[str, Any]) -> None:
+        """Adds to the detail of an entry: how it went on. One that is not there any more stays away."""
+        with self._writing():
+            row = self._db.execute("SELECT detail FROM audit WHERE id = ?", (entry,)).fetchone()
+            if row is not None:
+                detail = json.dumps({**json.loads(row[0]), **more}, separators=(",", ":"))
+                self._db.execute("UPDATE audit SET detail = ? WHERE id = ?", (detail, entry))
 
     def record(self, action: Action) -> None:
         """Adds an entry."""
@@ -225,15 +235,17 @@ class Store:
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
-    def sessions(self) -> list[tuple[str, str, float]]:
-        """(key, user, Unix seconds of its last use) of every session."""
+    def sessions(self) -> list[tuple[str, str, str, float]]:
+        """(key, user, credential, Unix seconds of its last use) of every session."""
         with self._guard("read"):
-            return [(str(k), str(u), float(t)) for k, u, t in self._db.execute("SELECT key, user, used FROM sessions")]
+            rows = self._db.execute("SELECT key, user, credential, used FROM sessions")
+            return [(str(k), str(u), str(c), float(t)) for k, u, c, t in rows]
 
-    def keep_session(self, key: str, user: str, used: float) -> None:
+    def keep_session(self, key: str, user: str, credential: str, used: float) -> None:
         """Notes a session, or its last use."""
         with self._writing():
-            self._db.execute("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?)", (key, user, used))
+            query = "INSERT OR REPLACE INTO sessions (key, user, used, credential) VALUES (?, ?, ?, ?)"
+            self._db.execute(query, (key, user, used, credential))
 
     def drop_session(self, key: str) -> None:
         """Forgets a session."""
@@ -253,9 +265,9 @@ class Store:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
             raise ConsoleStoreError(f"{self.path}: made by a newer version (schema {version}): upgrade spade-stream")
-        if version == 0:
+        if version < SCHEMA_VERSION:
             with self._writing():
-                for statement in _TABLES:
+                for statement in _TABLES if version == 0 else (_FROM_1,):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
@@ -263,13 +275,24 @@ class Store:
         row = self._db.execute(f"SELECT {_COLUMNS} FROM alerts WHERE alert_id = ?", (alert_id,)).fetchone()
         return None if row is None else Summary.of_row(row)
 
-    def _note(self, action: Action) -> None:
+    def _withdraw(self, entry: int) -> None:
+        with self._writing():
+            self._db.execute("DELETE FROM audit WHERE id = ?", (entry,))
+
+    def _try_to_mend(self, entry: int, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except ConsoleStoreError as error:  # what went wrong first is what has to be told
+            _log.error("entry %d of the audit trail tells of something that was not done: %s", entry, error)
+
+    def _note(self, action: Action) -> int:
         detail = json.dumps(dict(action.detail or {}), separators=(",", ":"))
         values = (self._clock(), action.user, action.action, action.camera, action.scene, action.alert_id, detail)
         number = self._db.execute(
             "INSERT INTO audit (at, user, action, camera, scene, alert_id, detail) VALUES (?, ?, ?, ?, ?, ?, ?)", values
         ).lastrowid
         self._db.execute("DELETE FROM audit WHERE id <= ?", ((number or 0) - MOST_AUDIT,))
+        return number or 0
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -64,6 +64,11 @@ class PasswordHash:
         """Whether this is the password. Takes a tenth of a second on purpose."""
         return hmac.compare_digest(_scrypt(password, self.salt, self.n, self.r, self.p), self.digest)
 
+    @property
+    def fingerprint(self) -> str:
+        """Tells this one from every other; no help in guessing the password."""
+        return hashlib.sha256(f"user:{self}".encode()).hexdigest()
+
     def __str__(self) -> str:
         salt, digest = (base64.b64encode(part).decode() for part in (self.salt, self.digest))
         return f"scrypt${self.n}${self.r}${self.p}${salt}${digest}"
@@ -94,16 +99,17 @@ class Users:
         """Who may log in."""
         return tuple(self._read())
 
-    def knows(self, name: str) -> bool:
-        """Whether this user is (still) in the file."""
-        return name in self._read()
+    def credential(self, name: str) -> str | None:
+        """What stands for a user's password: another one after each change, even to the same; None: no such user."""
+        found = self._read().get(name)
+        return None if found is None else found.fingerprint
 
-    def check(self, name: str, password: str) -> bool:
-        """Whether this is the user's password; a wrong name takes as long as a wrong password."""
+    def check(self, name: str, password: str) -> str | None:
+        """The user's credential, if this is the password; a wrong name takes as long as a wrong password."""
         found = self._read().get(name)
         with _AT_ONCE:
             fits = (found or self._nobody).fits(password[: MAX_PASSWORD + 1])
-        return fits and found is not None
+        return found.fingerprint if fits and found is not None else None
 
     def _read(self) -> dict[str, PasswordHash]:
         with self._lock:

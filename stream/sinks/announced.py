@@ -38,6 +38,10 @@ class Announced:
         self._change(self._topics | topics, self._open)
         return departed
 
+    def keep_open(self, cameras: Iterable[str]) -> None:
+        """Forgets open alerts of all other cameras: one that comes back later must not be told as on."""
+        self._change(self._topics, self._open & set(cameras))
+
     def forget(self, topics: Iterable[str]) -> None:
         """These have been cleared."""
         self._change(self._topics - set(topics), self._open)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
+from stream.errors import SinkError
 from stream.messages import Alert, Evidence, StateEvent
 
 
@@ -16,10 +17,13 @@ from stream.messages import Alert, Evidence, StateEvent
 class Sink(Protocol):
     """An open sink."""
 
-    def deliver(self, alert: Alert, evidence: Evidence) -> None:
+    def deliver(self, alert: Alert, evidence: Evidence) -> bool | None:
         """Hands one alert over; when it returns, the alert is safe there.
 
         An empty picture has None for a name in ``alert``. The names are the outbox's own: choose new ones.
+
+        Returns:
+            False: this sink does not want messages of this kind, and has sent nothing. Anything else: it took it.
 
         Raises:
             SinkRefused: it will never take this alert; after some more attempts it is laid aside.
@@ -41,6 +45,19 @@ class EventSink(Sink, Protocol):
 
         Raises:
             SinkError: it is not there; what is then the latest of this camera is brought again.
+        """
+        ...
+
+
+@runtime_checkable
+class Tended(Sink, Protocol):
+    """A sink that has something to do, or to say, also when no alert comes."""
+
+    def tend(self) -> SinkError | None:
+        """Does what is due. Called about twice a second, and must be quick.
+
+        Returns:
+            What of it does not work, though alerts may be taken; None: all is well. Raises nothing.
         """
         ...
 

@@ -25,7 +25,7 @@ class SinkFacts:
     Args:
         path: file that it is told in; its folder is made. None: nowhere.
         kind: type of the sink.
-        rejected: how many alerts lie aside.
+        rejected: asked each time how many alerts lie aside.
         wall: Unix seconds.
         monotonic: clock, s.
     """
@@ -43,8 +43,11 @@ class SinkFacts:
         self._wall, self._monotonic = wall, monotonic
         self._delivered, self._last_seq = 0, 0
         self._last_at: float | None = None
+        self._laid_aside = 0
         self._failing_since: float | None = None
         self._error = ""
+        self._complaint = ""  # what does not work though alerts may be taken
+        self._complaint_since: float | None = None
         self._due, self._dirty = monotonic(), True
         if path is not None:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -56,8 +59,9 @@ class SinkFacts:
         self.works()
 
     def laid_aside(self, alert: Alert) -> None:
-        """The sink refused an alert for good; the next one shows whether it works."""
-        self._last_seq = alert.seq
+        """The sink refused an alert for good. It answers, so it does not fail: how many lie aside says it."""
+        self._last_seq, self._laid_aside = alert.seq, self._laid_aside + 1
+        self._failing_since, self._error = None, ""
         self._write(at_once=True)
 
     def works(self) -> None:
@@ -73,6 +77,15 @@ class SinkFacts:
         self._error = redact_text(str(error))[:_MOST_ERROR]
         self._write(at_once=new)
 
+    def complains(self, error: Exception | None) -> None:
+        """What of the sink does not work though alerts may be taken; None: nothing. It counts as failing."""
+        text = "" if error is None else redact_text(str(error))[:_MOST_ERROR]
+        if text == self._complaint:
+            return
+        self._complaint = text
+        self._complaint_since = None if not text else self._complaint_since or self._wall()
+        self._write(at_once=True)
+
     def idle(self) -> None:
         """Nothing happens; what was not written yet is."""
         if self._dirty:
@@ -85,9 +98,10 @@ class SinkFacts:
             "delivered": self._delivered,  # since this process began
             "last_seq": self._last_seq,
             "last_delivered_at": _iso(self._last_at),
-            "failing_since": _iso(self._failing_since),
-            "last_error": self._error,
-            "rejected": self._rejected(),
+            "failing_since": _iso(min(filter(None, (self._failing_since, self._complaint_since)), default=None)),
+            "last_error": self._error or self._complaint,
+            "rejected": self._rejected(),  # that lie aside now
+            "rejected_total": self._laid_aside,  # since this process began
             "written": self._wall(),
         }
 

@@ -46,17 +46,18 @@ class Topics:
         """Where Home Assistant looks for the camera's device."""
         return f"{self.discovery}/device/{object_id(self.prefix, camera)}/config"
 
-    def retained(self, camera: str) -> tuple[str, ...]:
+    def retained(self, camera: str, *, snapshots: bool = True) -> tuple[str, ...]:
         """All topics that the broker keeps something of, for this camera."""
-        own = tuple(self.of(camera, what) for what in ("state", "alert", "last", "snapshot"))
+        kept = ("state", "alert", "last", *(("snapshot",) if snapshots else ()))
+        own = tuple(self.of(camera, what) for what in kept)
         return own if self.discovery is None else (self.announcement(camera), *own)
 
 
 def object_id(prefix: str, camera: str) -> str:
     """A word of letters, digits, ``_`` and ``-``, another one for each camera and prefix."""
-    text = f"{prefix}_{camera}"
-    plain = re.sub(r"[^A-Za-z0-9_-]", "_", text)
-    return plain if plain == text else f"{plain}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", f"{prefix}_{camera}")
+    # Always with a hash: ``a_b`` and ``c`` would else be the same as ``a`` and ``b_c``. No prefix holds a new line.
+    return f"{plain}_{hashlib.sha256(f'{prefix}{chr(10)}{camera}'.encode()).hexdigest()[:8]}"
 
 
 def device(topics: Topics, camera: str, scene: str, *, snapshots: bool) -> bytes:
@@ -67,7 +68,11 @@ def device(topics: Topics, camera: str, scene: str, *, snapshots: bool) -> bytes
         "device": {"identifiers": [own], "name": camera, "manufacturer": "spade-stream", "model": f"scene {scene}"},
         "origin": {"name": "spade-stream", "sw_version": __version__},
         "qos": 1,
-        "components": {name: {"unique_id": f"{own}_{name}", **part} for name, part in components.items()},
+        "components": {
+            # One without an id has its platform alone, which says that the entity is to go.
+            name: {"unique_id": f"{own}_{name}", **part} if len(part) > 1 else part
+            for name, part in components.items()
+        },
     }
     return json.dumps(about, separators=(",", ":")).encode()
 
@@ -109,7 +114,8 @@ def _components(topics: Topics, camera: str, *, snapshots: bool) -> dict[str, di
             "availability": [bridge],
         },
     }
+    parts["snapshot"] = {"platform": "camera"}  # alone: removes what an earlier run may have announced
     if snapshots:
         picture = topics.of(camera, "snapshot")
-        parts["snapshot"] = {"platform": "camera", "name": "Last alert", "topic": picture, "availability": [bridge]}
+        parts["snapshot"] |= {"name": "Last alert", "topic": picture, "availability": [bridge]}
     return parts

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,12 @@ from stream.durable import write_durably
 from stream.errors import SinkError
 from stream.messages import Alert, Evidence
 
+DAY_S = 86_400.0
+
+_TEND_EVERY_S = 3600.0  # between two looks for old pictures; the first comes with the start
 _BLOCK = 64 << 10  # bytes read at a time when the last line is looked for; a line is some kilobytes
+
+_log = logging.getLogger(__name__)
 
 
 class JsonLinesSink:
@@ -24,13 +33,26 @@ class JsonLinesSink:
 
     Args:
         folder: made if missing. One sink at a time, and one outbox for all time: numbers say what is there already.
+        days: after which a picture or clip is removed; its line stays, and names a file that is gone. None: never.
+        wall: Unix seconds.
+        monotonic: clock, s.
 
     Raises:
         SinkError: the folder cannot be used, another process writes to it, or its last line is not an alert.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        days: float | None = None,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.folder = folder
+        self._days, self._wall, self._monotonic = days, wall, monotonic
+        self._tend_due = monotonic()
+        self._trouble: SinkError | None = None
         self._path = folder / "alerts.jsonl"
         self._known: dict[int, tuple[str, str, int]] | None = None
         try:
@@ -72,6 +94,24 @@ class JsonLinesSink:
         self._last = alert.seq
         if self._known is not None:
             self._known[alert.seq] = _identity(alert)
+
+    def tend(self) -> SinkError | None:
+        """Removes pictures that are too old, once an hour; see :meth:`stream.sinks.base.Tended.tend`."""
+        if self._days is None or self._monotonic() < self._tend_due:
+            return self._trouble
+        self._tend_due = self._monotonic() + _TEND_EVERY_S
+        try:
+            removed = _remove_older(self.folder / "pictures", self._wall() - self._days * DAY_S)
+        except OSError as error:
+            self._trouble = SinkError(
+                f"{error.filename or self.folder}: pictures older than {self._days:g} days cannot be removed: "
+                f"{error.strerror}. Check the permissions"
+            )
+            return self._trouble
+        if removed:
+            _log.info("%s: removed %d picture(s) older than %g days", self.folder, removed, self._days)
+        self._trouble = None
+        return None
 
     def close(self) -> None:
         """Releases the file. May be called twice."""
@@ -153,6 +193,21 @@ def _line_start(file: int, end: int) -> int:
             return start + found + 1
         end = start
     return 0
+
+
+def _remove_older(folder: Path, moment: float) -> int:
+    """Removes this sink's pictures that were written before a moment (Unix seconds); returns how many."""
+    removed = 0
+    if not folder.is_dir():
+        return removed
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            ours = entry.name[:9].isdigit() and entry.name.endswith((".jpg", ".png", ".mp4"))
+            with suppress(FileNotFoundError):  # somebody else was faster
+                if ours and entry.is_file(follow_symlinks=False) and entry.stat().st_mtime < moment:
+                    os.unlink(entry.path)
+                    removed += 1
+    return removed
 
 
 def _write_all(file: int, data: bytes) -> None:

@@ -2,6 +2,8 @@
 
 An alert is delivered when the broker has confirmed it (PUBACK) together with what it changes of the retained topics.
 What is retained is published anew after each connection: a broker that was restarted may have lost it.
+
+A picture must not stand in the way of an alert: one that is too large for the broker is made smaller, or left out.
 """
 
 from __future__ import annotations
@@ -15,13 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from stream.durable import safe_name
-from stream.errors import SinkError
+from stream.errors import SinkError, SinkRefused
 from stream.messages import Alert, CameraState, Evidence, Phase, StateEvent, iso_time
 from stream.sink_sections import MqttSection
 from stream.sinks.announced import Announced
 from stream.sinks.base import identity_of, without_pictures
 from stream.sinks.home_assistant import OFF, OFFLINE, ON, ONLINE, Topics, device
 from stream.sinks.mqtt_link import Message, MqttLink
+from stream.sinks.smaller import fitted
+
+SNAPSHOT_BYTES = 512 << 10
+"""Bytes of a snapshot at most; brokers and services take 128 KiB to 1 MiB, and with MQTT 3 they do not say how much."""
+
+LOST_TIMES = 3
+"""Connections lost during one delivery after which its snapshot is held to be what the broker does not stand."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +44,18 @@ class _Retained:
     alert: str  # ON or OFF
     state: bytes = b""  # JSON; empty: not told yet
     last: bytes = b""  # JSON of the last alert message; empty: there was none since this process began
-    snapshot: bytes = b""  # JPEG of it
+    snapshot: bytes = b""  # JPEG of the last that the broker has confirmed
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """A delivery that is not confirmed yet."""
+
+    identity: Identity
+    sent: list[int]  # to be confirmed
+    lost: int  # connections lost before it
+    snapshot: bytes  # that is among them; empty: none
+    problem: str  # why the broker can never take the alert itself; empty: it may
 
 
 def open_mqtt(section: MqttSection, *, cameras: Mapping[str, str], folder: Path, trial: bool) -> MqttSink:
@@ -77,32 +97,36 @@ class MqttSink:
         open_alerts = remembered.open_alerts if remembered else frozenset()
         self._retained = {name: _Retained(ON if name in open_alerts else OFF) for name in cameras}
         self._lock = threading.Lock()  # of _retained: what is published follows it in the same order
-        self._under_way: tuple[Identity, list[int]] | None = None
-        topics = {topic for camera in cameras for topic in self._topics.retained(camera)}
-        self._departed = sorted(remembered.take(topics)) if remembered else []
+        self._under_way: _UnderWay | None = None
+        self._most_snapshot = SNAPSHOT_BYTES
+        own = [self._topics.retained(camera, snapshots=section.snapshots) for camera in cameras]
+        self._departed = sorted(remembered.take({topic for topics in own for topic in topics})) if remembered else []
+        if remembered is not None:
+            remembered.keep_open(cameras)
         self._closed = False
         gone = Message(self._topics.status, OFFLINE.encode(), retain=True)
         self._last_word = gone if remembered else None
-        self._link = MqttLink(section, client_id=client_id, will=self._last_word, standing=self._publish_standing)
+        self._section, self._client_id = section, client_id
+        self._link = self._connect()
 
     def deliver(self, alert: Alert, evidence: Evidence) -> None:
         """Publishes the alert and waits for the broker's confirmation; see :meth:`stream.sinks.base.Sink.deliver`."""
         self._check_open()
-        if self._under_way is None or self._under_way[0] != identity_of(alert):
+        under_way = self._under_way
+        if under_way is None or under_way.identity != identity_of(alert):
             self._link.await_connection()
             self._clear_departed()
-            with self._lock:
-                self._under_way = identity_of(alert), self._link.publish(self._messages(alert, evidence))
-        sent = self._under_way[1]
+            under_way = self._begin(alert, evidence)
         try:
-            self._link.await_confirmation(sent)
-        except SinkError:
-            if self._link.all_confirmed(sent):  # refused, not lost: what is tried again has to be sent again
-                self._under_way = None
-            raise
-        self._under_way = None
-        if self._remembered is not None and alert.camera in self._cameras:
-            self._remembered.set_open(alert.camera, alert.phase is not Phase.END)
+            self._link.await_confirmation(under_way.sent)
+        except SinkError as error:
+            raise self._failed(under_way, error) from None
+        self._end()
+        known = self._retained.get(alert.camera)
+        if known is not None and under_way.snapshot:
+            known.snapshot = under_way.snapshot
+        if under_way.problem:
+            raise SinkRefused(under_way.problem)
 
     def tell(self, event: StateEvent) -> None:
         """Publishes a camera's state, retained; see :meth:`stream.sinks.base.EventSink.tell`."""
@@ -113,9 +137,18 @@ class MqttSink:
         self._clear_departed()
         with self._lock:
             self._retained[event.camera].state = state_json(event)
-            message = Message(self._topics.of(event.camera, "state"), state_json(event), retain=True)
+            message = self._keep(event.camera, "state", state_json(event))
             sent = self._link.publish([message])
-        self._link.await_confirmation(sent)
+        try:
+            self._link.await_confirmation(sent)
+        finally:
+            self._link.forget(sent)
+
+    def tend(self) -> SinkError | None:
+        """What the broker does not take though alerts reach it; see :meth:`stream.sinks.base.Tended.tend`."""
+        if not (problem := self._link.standing_problem):
+            return None
+        return SinkError(f"the MQTT broker does not take {problem}. Check its access list and limits")
 
     def close(self) -> None:
         """Says ``offline`` and leaves. May be called twice."""
@@ -123,22 +156,80 @@ class MqttSink:
             self._closed = True
             self._link.close(self._last_word)
 
+    def _connect(self) -> MqttLink:
+        return MqttLink(self._section, client_id=self._client_id, will=self._last_word, standing=self._publish_standing)
+
     def _check_open(self) -> None:
         if self._closed:
             raise SinkError("the MQTT sink is closed")
 
-    def _messages(self, alert: Alert, evidence: Evidence) -> Iterator[Message]:
+    def _begin(self, alert: Alert, evidence: Evidence) -> _UnderWay:
         body = json.dumps(without_pictures(alert).to_json(), separators=(",", ":")).encode()
-        yield Message(self._topics.alerts(alert.camera), body)
+        message = Message(self._topics.alerts(alert.camera), body)
+        fits = self._link.fits(message)
+        problem = f"the MQTT broker takes {self._link.most_bytes} bytes, and the alert has {message.size}"
+        snapshot = self._snapshot(alert, evidence)
+        if self._remembered is not None and (alert.phase is Phase.END or alert.camera in self._cameras):
+            # Before it is confirmed: it comes again until then, and after that nobody would say it if this were killed.
+            self._remembered.set_open(alert.camera, alert.phase is not Phase.END)
+        with self._lock:
+            messages = [*([message] if fits else []), *self._changes(alert, snapshot)]
+            sent, lost = self._link.publish(messages), self._link.lost
+        self._under_way = _UnderWay(identity_of(alert), sent, lost, snapshot, "" if fits else problem)
+        return self._under_way
+
+    def _changes(self, alert: Alert, snapshot: bytes) -> Iterator[Message]:
+        """What it changes of the retained topics, also where the alert itself is too large for the broker."""
         known = self._retained.get(alert.camera)
         if known is None:
             return
         known.alert, known.last = (OFF if alert.phase is Phase.END else ON), last_json(alert)
         yield self._keep(alert.camera, "last", known.last)
         yield self._keep(alert.camera, "alert", known.alert.encode())
-        if self._snapshots and evidence.snapshot_jpeg:
-            known.snapshot = evidence.snapshot_jpeg
-            yield self._keep(alert.camera, "snapshot", known.snapshot)
+        if snapshot:
+            yield self._keep(alert.camera, "snapshot", snapshot)
+
+    def _snapshot(self, alert: Alert, evidence: Evidence) -> bytes:
+        """The picture to publish, of a size that the broker takes; empty: none."""
+        jpeg = evidence.snapshot_jpeg
+        if not (self._snapshots and jpeg and alert.camera in self._cameras):
+            return b""
+        most = self._most_snapshot
+        if self._link.most_bytes is not None:
+            most = min(most, self._link.most_bytes - self._keep(alert.camera, "snapshot", b"").size)
+        found = fitted(jpeg, most)
+        if not found:
+            _log.warning("alert %d: its snapshot of %d bytes is left out, %d fit", alert.seq, len(jpeg), most)
+        return found
+
+    def _failed(self, under_way: _UnderWay, error: SinkError) -> SinkError:
+        too_large = self._link.any_too_large(under_way.sent) or self._link.lost - under_way.lost >= LOST_TIMES
+        if too_large and under_way.snapshot:
+            self._suspect(under_way.snapshot)
+            return SinkError(str(error))  # and no refusal: of the alert the broker has said nothing
+        if self._link.all_confirmed(under_way.sent):  # refused, not lost: what is tried again has to be sent again
+            self._end()
+        return error
+
+    def _suspect(self, snapshot: bytes) -> None:
+        """The broker may not stand this picture: smaller ones from now on, and nothing of it is sent again."""
+        self._most_snapshot = max(len(snapshot) // 2, 1)
+        _log.warning(
+            "the MQTT broker does not take a snapshot of %d bytes: from now on they have %d at most",
+            len(snapshot),
+            self._most_snapshot,
+        )
+        with self._lock:
+            for known in self._retained.values():
+                known.snapshot = b""
+        self._end()
+        self._link.close(None)  # it would go on to send what is under way
+        self._link = self._connect()
+
+    def _end(self) -> None:
+        if self._under_way is not None:
+            self._link.forget(self._under_way.sent)
+            self._under_way = None
 
     def _keep(self, camera: str, what: str, payload: bytes) -> Message:
         return Message(self._topics.of(camera, what), payload, retain=True)
@@ -166,7 +257,7 @@ class MqttSink:
         """Topics of cameras that left, and of a prefix that was changed."""
         if not self._departed or self._remembered is None:
             return
-        self._link.await_confirmation(self._link.publish(Message(topic, b"", retain=True) for topic in self._departed))
+        self._link.settle(Message(topic, b"", retain=True) for topic in self._departed)
         _log.info("cleared %d topic(s) of cameras that are no longer in the configuration", len(self._departed))
         self._remembered.forget(self._departed)
         self._departed = []

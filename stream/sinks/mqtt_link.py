@@ -28,7 +28,9 @@ RECONNECT_MOST_S = 30
 
 _CONNECT_S = 5.0  # for one attempt to connect, which a sink that is to end has to wait for
 _QUEUE = 10_000  # messages; what is published after each new connection is some per camera
-_NEVER = (0x90, 0x99)  # PUBACK: topic name invalid, payload format invalid: of this message, and for good
+_TOO_LARGE = 0x95  # PUBACK: packet too large
+_NEVER = (0x90, _TOO_LARGE, 0x99)  # topic name invalid, too large, payload format invalid: of this message, for good
+_HEAD = 16  # bytes of a packet beside topic and payload, at most
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +42,11 @@ class Message:
     topic: str
     payload: bytes = field(repr=False)
     retain: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of its packet, or some more."""
+        return _HEAD + len(self.topic.encode()) + len(self.payload)
 
 
 class MqttLink:
@@ -67,7 +74,13 @@ class MqttLink:
         self._address = broker_of(section)
         self._problem = "no answer yet"
         self._connected = threading.Event()
-        self._confirmed: dict[int, ReasonCode] = {}  # by message id
+        self._answers = threading.Lock()  # of the next two; held for no call into paho, which has locks of its own
+        self._confirmed: dict[int, ReasonCode] = {}  # by message id, of what is or will be waited for
+        self._abandoned: set[int] = set()  # message ids that nobody waits for any more
+        self._standing_sent: dict[int, str] = {}  # topic by message id; used by the network's thread alone
+        self._standing_problem = ""
+        self._most: int | None = None  # bytes of a packet, as the broker says
+        self._lost = 0
         self._news = threading.Event()
         self._client = client = _client(section, client_id)
         if will is not None:
@@ -84,15 +97,51 @@ class MqttLink:
         """Whether the broker has taken this connection and it stands."""
         return self._connected.is_set()
 
+    @property
+    def most_bytes(self) -> int | None:
+        """The largest packet that the broker takes, as it said (MQTT 5); None: it did not say."""
+        return self._most
+
+    @property
+    def lost(self) -> int:
+        """How often a connection that stood was lost."""
+        return self._lost
+
+    @property
+    def standing_problem(self) -> str:
+        """What of the standing messages the broker did not take since it was connected; empty: it said nothing."""
+        return self._standing_problem
+
+    def fits(self, message: Message) -> bool:
+        """Whether the broker takes packets of this size, as far as it has said."""
+        return self._most is None or message.size <= self._most
+
     def await_connection(self) -> None:
         """Waits for it for ``timeout`` seconds. Raises SinkError, with what stood in the way last."""
         if not self._connected.wait(self._timeout):
             raise SinkError(f"MQTT broker {self._address}: {self._problem}")
 
     def publish(self, messages: Iterable[Message]) -> list[int]:
-        """Sends messages and returns what to wait for. One thread alone, one batch at a time."""
-        self._confirmed.clear()  # ids come again after some time
+        """Sends messages and returns what to wait for, and to :meth:`forget` then. One thread alone."""
         return [self._publish(message) for message in messages]
+
+    def forget(self, sent: Iterable[int]) -> None:
+        """Nobody waits for these any more. Ids come again, and an old answer must not be taken for a new one."""
+        with self._answers:
+            self._abandoned |= {number for number in sent if self._confirmed.pop(number, None) is None}
+
+    def settle(self, messages: Iterable[Message]) -> None:
+        """Publishes and waits, once. Raises as :meth:`await_confirmation`."""
+        sent = self.publish(messages)
+        try:
+            self.await_confirmation(sent)
+        finally:
+            self.forget(sent)
+
+    def any_too_large(self, sent: Iterable[int]) -> bool:
+        """Whether the broker has refused one of them as too large."""
+        answers = [self._confirmed.get(number) for number in sent]
+        return any(answer is not None and answer.value == _TOO_LARGE for answer in answers)
 
     def await_confirmation(self, sent: list[int]) -> None:
         """Waits until the broker has confirmed all of them.
@@ -120,7 +169,7 @@ class MqttLink:
         """Publishes ``last``, if there is a connection, and leaves. May be called twice."""
         if last is not None and self.connected:
             try:
-                self.await_confirmation(self.publish([last]))
+                self.settle([last])
             except SinkError as error:
                 _log.warning("the last word was not confirmed: %s", error)
         self._connected.clear()
@@ -150,11 +199,23 @@ class MqttLink:
             _log.warning("MQTT broker %s %s", self._address, self._problem)
             return
         _log.info("MQTT broker %s: connected", self._address)
+        self._most = getattr(properties, "MaximumPacketSize", None)
+        self._standing_problem = ""
         try:
-            self._standing(self._publish)
+            self._standing(self._publish_standing)
         except SinkError as error:
             _log.warning("%s", error)
         self._connected.set()
+
+    def _publish_standing(self, message: Message) -> None:
+        if self.fits(message):
+            self._standing_sent[self._publish(message)] = message.topic
+        else:
+            self._standing_failed(message.topic, f"it takes {self._most} bytes, these are {message.size}")
+
+    def _standing_failed(self, topic: str, why: object) -> None:
+        self._standing_problem = f"{topic}: {why}"
+        _log.warning("MQTT broker %s does not take %s: %s", self._address, topic, why)
 
     def _on_connect_fail(self, client: Any, data: Any) -> None:
         # paho does not hand the error over, but it is the one that is being handled.
@@ -165,14 +226,24 @@ class MqttLink:
     def _on_disconnect(self, client: Any, data: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
         if self._connected.is_set():
             self._problem = f"the connection was lost: {reason}"
+            self._lost += 1
             _log.warning("MQTT broker %s: %s", self._address, self._problem)
         self._connected.clear()
 
     def _on_publish(self, client: Any, data: Any, number: int, reason: ReasonCode, properties: Any) -> None:
-        # paho holds its own lock around this call, so that none of ours may be taken here.
+        # paho holds its own lock around this call, so that no lock may be taken here that is held around calls into it.
+        topic = self._standing_sent.pop(number, None)
         if reason.is_failure:
             _log.warning("MQTT broker %s refuses a message: %s", self._address, reason)
-        self._confirmed[number] = reason
+        if topic is not None:
+            if reason.is_failure:
+                self._standing_failed(topic, reason)
+            return
+        with self._answers:
+            if number in self._abandoned:
+                self._abandoned.remove(number)
+                return
+            self._confirmed[number] = reason
         self._news.set()
 
 

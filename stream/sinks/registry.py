@@ -13,6 +13,7 @@ from typing import Any
 
 from stream import sink_sections as sections
 from stream.errors import UsageError
+from stream.sink_sections import ALL_PHASES
 from stream.sinks.base import Sink
 
 
@@ -53,7 +54,7 @@ def check_sink(section: sections.SinkSection) -> str:
 def _open_jsonl(section: sections.JsonLinesSection, around: Surroundings) -> Sink:
     from stream.sinks.jsonl import JsonLinesSink
 
-    return JsonLinesSink(section.folder)
+    return JsonLinesSink(section.folder, days=section.days)
 
 
 def _open_stdout(section: sections.StdoutSection, around: Surroundings) -> Sink:
@@ -77,7 +78,8 @@ def _check_mqtt(section: sections.MqttSection) -> str:
 def _open_webhook(section: sections.WebhookSection, around: Surroundings) -> Sink:
     from stream.sinks.webhook import WebhookSink
 
-    return WebhookSink(section)
+    # A test is to arrive, whichever messages are wanted otherwise.
+    return WebhookSink(section.model_copy(update={"phases": ALL_PHASES}) if around.trial else section)
 
 
 def _check_webhook(section: sections.WebhookSection) -> str:

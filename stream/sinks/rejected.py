@@ -1,4 +1,7 @@
-"""Alerts that a sink will never take, laid aside as files so that they do not hold up the others. For the runner."""
+"""Alerts that a sink will never take, laid aside as files so that they do not hold up the others. For the runner.
+
+They may be brought again, by ``sink --again``, while the sink itself runs: what lies there is looked up each time.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,13 @@ class Rejected:
     def __init__(self, folder: Path, *, most: int = MOST, wall: Callable[[], float] = time.time) -> None:
         self.folder = folder
         self._most, self._wall = most, wall
-        self._files = sorted(folder.glob("*.json"))
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self.files())
+
+    def files(self) -> list[Path]:
+        """What lies there now, in order."""
+        return sorted(self.folder.glob("*.json"))
 
     def put(self, alert: Alert, reason: str) -> None:
         """Lays an alert aside. Raises SinkError where the disk takes nothing: then it has to wait."""
@@ -43,9 +49,14 @@ class Rejected:
             write_durably(path, json.dumps(about, indent=1).encode())
         except OSError as error:
             raise SinkError(f"{path}: alert {alert.seq} cannot be laid aside: {error.strerror}") from error
-        if path not in self._files:
-            self._files.append(path)
-        while len(self._files) > self._most:
-            oldest = self._files.pop(0)
+        for oldest in self.files()[: -self._most]:
             _log.warning("%s: removed, there are more than %d", oldest, self._most)
             oldest.unlink(missing_ok=True)
+
+
+def read_rejected(path: Path) -> Alert:
+    """The alert in one of these files. Raises SinkError where it cannot be read."""
+    try:
+        return Alert.from_json(json.loads(path.read_bytes())["alert"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SinkError(f"{path}: is no alert that was laid aside: {error}. Move it away") from error

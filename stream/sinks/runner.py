@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from stream.errors import SinkError, SinkRefused
 from stream.messages import Alert, Evidence
-from stream.sinks.base import EventSink, Sink
+from stream.sinks.base import EventSink, Sink, Tended
 from stream.sinks.events import EventBoard
 from stream.sinks.facts import SinkFacts
 from stream.sinks.rejected import Rejected
@@ -78,44 +79,68 @@ def run_sink(
     while not stop():
         found = subscriber.poll(_CHECK_S)
         _tell(sink, events, facts)
+        _tend(sink, facts)
         if found is None:
             facts.idle()
             continue
         alert, evidence = found
-        if not _deliver(sink, alert, evidence, stop, sleep, facts, rejected):
+        if not _deliver(sink, alert, evidence, _Meanwhile(sink, events, facts, stop, sleep), rejected):
             break
         subscriber.ack(alert.seq)
         delivered += 1
     return delivered
 
 
-def _tell(sink: Sink, events: EventBoard | None, facts: SinkFacts) -> None:
+@dataclass(frozen=True, slots=True)
+class _Meanwhile:
+    """What goes on while one alert is tried again."""
+
+    sink: Sink
+    events: EventBoard | None
+    facts: SinkFacts
+    stop: Callable[[], bool]
+    sleep: Callable[[float], object]
+
+    def wait(self, seconds: float) -> bool:
+        """False: it is to stop."""
+        while seconds > 0:
+            if self.stop():
+                return False
+            _tell(self.sink, self.events, None)  # an alert that fails must not keep back the states of cameras
+            _tend(self.sink, self.facts)
+            self.sleep(min(seconds, _CHECK_S))
+            seconds -= _CHECK_S
+        return not self.stop()
+
+
+def _tell(sink: Sink, events: EventBoard | None, facts: SinkFacts | None) -> None:
+    """``facts`` are None while an alert fails: that a state was taken does not make the sink look well."""
     if events is None or not isinstance(sink, EventSink):
         return
     events.refresh()
     if not events.waiting:
         return
-    if (error := events.tell(sink)) is not None:
+    error = events.tell(sink)
+    if facts is None:
+        return
+    if error is not None:
         facts.failed(error)
     elif not events.waiting:
         facts.works()
 
 
-def _deliver(
-    sink: Sink,
-    alert: Alert,
-    evidence: Evidence,
-    stop: Callable[[], bool],
-    sleep: Callable[[float], object],
-    facts: SinkFacts,
-    rejected: Rejected | None,
-) -> bool:
+def _tend(sink: Sink, facts: SinkFacts) -> None:
+    if isinstance(sink, Tended):
+        facts.complains(sink.tend())
+
+
+def _deliver(sink: Sink, alert: Alert, evidence: Evidence, meanwhile: _Meanwhile, rejected: Rejected | None) -> bool:
     """False: stopped before the sink took it."""
-    wait, refusals = FIRST_RETRY_S, 0
+    wait, refusals, facts = FIRST_RETRY_S, 0, meanwhile.facts
     while True:
         try:
-            sink.deliver(alert, evidence)
-            facts.delivered(alert)
+            if sink.deliver(alert, evidence) is not False:  # what it does not want says nothing of how it is doing
+                facts.delivered(alert)
             return True
         except SinkError as error:
             refusals += isinstance(error, SinkRefused)
@@ -125,7 +150,7 @@ def _deliver(
                 return True
             pause = max(wait, min(error.again_after or 0.0, ASKED_RETRY_S))
             _log.warning("%s: alert %d not taken, again in %g s: %s", type(sink).__name__, alert.seq, pause, error)
-        if not _wait(pause, stop, sleep):
+        if not meanwhile.wait(pause):
             return False
         wait = min(2 * wait, LAST_RETRY_S)
 
@@ -139,12 +164,3 @@ def _lay_aside(sink: Sink, alert: Alert, error: SinkError, rejected: Rejected) -
         return False
     _log.error("%s: alert %d is laid aside in %s: %s", type(sink).__name__, alert.seq, rejected.folder, error)
     return True
-
-
-def _wait(seconds: float, stop: Callable[[], bool], sleep: Callable[[float], object]) -> bool:
-    while seconds > 0:
-        if stop():
-            return False
-        sleep(min(seconds, _CHECK_S))
-        seconds -= _CHECK_S
-    return not stop()

@@ -29,10 +29,12 @@ from stream.sinks.base import identity_text, without_pictures
 from stream.sinks.deadline import Deadline
 from stream.sinks.secret_file import secret_of
 from stream.sinks.signature import SIGNATURE_HEADER, signature
+from stream.sinks.trial import trial_alert, trial_evidence
 from stream.sinks.webhook_template import Template
 
-_LATER = (408, 425, 429)
-"""Of the answers 4xx, those that say "not now" (time-out, too early, too many); the others say "never"."""
+_NEVER = (400, 410, 413, 415, 422)
+"""Answers that concern the message itself. All others are waited for: a key or an address that is wrong is mended one
+day (401, 403, 404, a redirect), and what came meanwhile is not lost."""
 
 _MOST_ANSWER = 64 << 10  # bytes of an answer that are read: only its beginning is of use, in an error
 _MOST_SHOWN = 200  # characters of it
@@ -67,27 +69,35 @@ class WebhookSink:
             trust_env=False,
             limits=httpx.Limits(max_keepalive_connections=0),  # see Deadline; alerts are seldom
         )
-        secrets = [*_words_of(section.url), *section.headers.values(), self._secret or ""]
+        values = [value for value in section.values.values() if len(value) >= _SHORT]
+        secrets = [*_words_of(section.url), *section.headers.values(), *values, self._secret or ""]
         self._hidden = sorted(filter(None, secrets), key=len, reverse=True)  # a longer one may hold a shorter one
         for library in ("httpx", "httpcore"):  # they log the whole URL, and httpx does so at the usual level
             logging.getLogger(library).setLevel(logging.WARNING)
 
-    def deliver(self, alert: Alert, evidence: Evidence) -> None:
+    def deliver(self, alert: Alert, evidence: Evidence) -> bool:
         """Posts the alert, unless its phase is left out; see :meth:`stream.sinks.base.Sink.deliver`."""
         if self._client.is_closed:
             raise SinkError("the webhook is closed")
         if str(alert.phase) not in self._section.phases:
-            return
-        request = self._request(alert, evidence)
+            return False
         try:
-            status, headers, beginning = self._send(request)
+            status, headers, beginning = self._send(self._request(alert, evidence))
         except httpx.TimeoutException:
             raise SinkError(f"{self._place} gave no whole answer within {self._section.timeout:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, OSError) as error:
             problem = self._clean(error) or type(error).__name__
             raise SinkError(f"{self._place} cannot be reached, or broke off: {problem}") from None
         if not 200 <= status < 300:
             raise self._failure(status, headers, beginning)
+        return True
+
+    def check(self) -> None:
+        """Raises SinkError where no request could be made of the section; sends nothing."""
+        try:
+            self._request(trial_alert(0.0), trial_evidence())
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise SinkError(f"{self._place}: 'url' cannot be used: {self._clean(error)}") from None
 
     def close(self) -> None:
         """Ends the connections. May be called twice."""
@@ -159,8 +169,8 @@ class WebhookSink:
         said = self._clean(beginning.decode("utf-8", "replace"))[:_MOST_SHOWN]
         text = f"{self._place} answers {status}{': ' if said else ''}{''.join(c for c in said if c.isprintable())}"
         if 300 <= status < 400:
-            return SinkRefused(f"{text} It redirects, which is not followed: give the new address in 'url'")
-        if 400 <= status < 500 and status not in _LATER:
+            text = f"{text} It redirects, which is not followed: give the new address in 'url'"
+        if status in _NEVER:
             return SinkRefused(text)
         return SinkError(text, again_after=_retry_after(headers, self._wall()))
 
@@ -186,7 +196,11 @@ def _words_of(url: str) -> Iterator[str]:
 
 def check_webhook(section: WebhookSection) -> str:
     """The receiver in words. Raises SinkError where the sink could not be opened."""
-    WebhookSink(section).close()
+    sink = WebhookSink(section)
+    try:
+        sink.check()
+    finally:
+        sink.close()
     signed = "signed" if section.secret or section.secret_file else "not signed"
     form = "" if section.template is None else f", template {section.template}"
     return f"{place_of(section.url)}, {signed}{form}, phases {', '.join(section.phases)}"

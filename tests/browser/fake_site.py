@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -43,6 +44,9 @@ SIZE = (320, 180)  # of all pictures, width and height
 THRESHOLD = 0.5
 CAMERAS = ("walkway", "quad", "gate")
 BLIND = "gate"  # the camera that is not watched
+_HEARS = (
+    "import signal, time; signal.signal(signal.SIGHUP, signal.SIG_IGN); print('ready', flush=True); time.sleep(3600)"
+)
 STEP = 10.0  # s between two scores
 
 
@@ -96,7 +100,9 @@ class Site:
         for browser in list(self.parts.hub._browsers):
             browser.close()
 
-    def alert(self, number: int, *, camera: str = "walkway", ago: float = 0.0, strength: float = 1.5) -> str:
+    def alert(
+        self, number: int, *, camera: str = "walkway", ago: float = 0.0, strength: float = 1.5, clip: bytes = b""
+    ) -> str:
         """An alert that has ended is committed and told to all browsers. Returns its id."""
         alert_id, now = f"{camera}-{number}", time.time() - ago
         region = Region((120, 60, 80, 60), ((120, 60), (200, 60), (200, 120), (120, 120)), 4800, 0.9)
@@ -120,13 +126,13 @@ class Site:
                 neighbours=near,
                 why={"appearance": strength, "motion": 0.4, HOSTILE[:60]: 0.1},
             )
-            self._commit(alert, picture(camera, number))
+            self._commit(alert, picture(camera, number), clip if phase is Phase.END else b"")
         return alert_id
 
-    def _commit(self, alert: Alert, view: bytes) -> None:
+    def _commit(self, alert: Alert, view: bytes, clip: bytes) -> None:
         mask = np.zeros((SIZE[1], SIZE[0]), np.uint8)
         mask[60:120, 120:200] = 255
-        stored = self.outbox.commit(alert, Evidence(png(mask), view, view_jpeg=view))
+        stored = self.outbox.commit(alert, Evidence(png(mask), view, clip, view_jpeg=view))
         self.parts.hub.publish("alert", self.parts.store.add(stored).to_json())
 
     def camera(self, camera: str, **news: Any) -> None:
@@ -170,13 +176,13 @@ def running(folder: Path) -> Iterator[Site]:
         outbox = stack.enter_context(Outbox(config.outbox, config.evidence))
         parts = build(config, launcher, stack=stack)
         site = Site(folder, parts, outbox)
-        _begin(site)
+        _begin(site, stack.enter_context(_worker()))
         site.base = stack.enter_context(_served(make_app(parts)))
         stack.callback(parts.hub.close)  # before the server ends: it waits for all answers
         yield site
 
 
-def _begin(site: Site) -> None:
+def _begin(site: Site, worker: int) -> None:
     since = iso_time(time.time() - 4000)
     for camera in CAMERAS:
         said = {
@@ -185,6 +191,7 @@ def _begin(site: Site) -> None:
             "since": since,
             "last_score": 0.2,
             "threshold": THRESHOLD,
+            "calibrated_threshold": THRESHOLD,
             "scored": 1234,
             "age_p50": 0.2,
             "age_p95": 0.5,
@@ -194,14 +201,26 @@ def _begin(site: Site) -> None:
     site._states[BLIND] = {"state": "OFFLINE", "reason": f"refused by {HOSTILE}", "since": since}
     site.camera("walkway")
     site.parts.board.hear_feed(connected=True, last_seq=0)
-    # one that is starting opens the newest gallery by itself, so that nobody has to be told
     processes = {
         "written": time.time() + 3600,
         "supervisor": {"state": "RUNNING", "pid": os.getpid()},
-        "processes": {WORKER: {"state": "starting"}},
+        "processes": {WORKER: {"state": "running", "pid": worker, "restarts": 0}},
         "config": {},
     }
     site.parts.config.processes.write_text(json.dumps(processes), encoding="utf-8")
+
+
+@contextmanager
+def _worker() -> Iterator[int]:
+    """A process that can be told to reload, as a worker can. Gives its number."""
+    process = subprocess.Popen([sys.executable, "-c", _HEARS], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield process.pid
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def _log_scores(folder: Path) -> None:

@@ -99,6 +99,6 @@ def test_an_alert_that_is_gone_says_so_and_what_to_do(page: Page, site: Site, co
 
 
 def _review(alert_id: str):  # type: ignore[no-untyped-def]
-    from stream.console.store import Action
+    from stream.console.records import Action
 
     return Action("ada", "review", "walkway", "walkway", alert_id, {"note": HOSTILE})

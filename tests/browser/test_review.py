@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+import av
 import pytest
 from playwright.sync_api import Page, expect
 
-from .fake_site import Site
+from stream.clip_video import BEST_CODEC, ClipVideo, View
+from stream.console.records import Action
+
+from .fake_site import SIZE, Site, picture
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -158,3 +163,142 @@ def test_a_region_is_chosen_by_clicking_it(page: Page, site: Site) -> None:
     with page.expect_request(re.compile("/normal$")) as sent:
         page.get_by_role("button", name="Show what it would silence").click()
     assert sent.value.post_data_json == {"regions": [0], "dry_run": True}
+
+
+def test_a_review_that_somebody_else_made_meanwhile_is_shown_and_not_written_over(
+    page: Page, site: Site, complaints: list[str]
+) -> None:
+    opened(page, site)
+    said = Action("ada", "review", "walkway", "walkway", "walkway-1", {})
+    site.parts.store.review("walkway-1", "real", "a ladder", said)  # and no event tells of it
+    page.keyboard.press("f")
+    panel = page.locator(".review-panel")
+    expect(panel.get_by_role("alert")).to_contain_text("ada reviewed it as Real (“a ladder”) meanwhile")
+    expect(page.locator(".alert-head")).to_contain_text("Real")
+    assert site.parts.store.alert("walkway-1").review == "real"  # type: ignore[union-attr]
+    page.keyboard.press("f")
+    expect(page.locator(".alert-head")).to_contain_text("False alarm")
+    expect(panel.get_by_role("alert")).to_be_empty()
+    complaints.clear()  # the browser itself notes the answer 409
+
+
+def test_a_dry_run_that_ends_without_a_result_is_said_in_words(page: Page, site: Site) -> None:
+    opened(page, site)
+    answer_jobs(page, {"state": "done", "result": None})
+    page.keyboard.press("n")
+    page.get_by_role("button", name="Show what it would silence").click()
+    expect(page.locator(".normal-panel").get_by_role("alert")).to_contain_text("The job has ended without a result")
+
+
+def test_a_cut_list_says_how_many_alerts_there_are(page: Page, site: Site) -> None:
+    opened(page, site)
+    one = {"alert_id": "walkway-2", "before": 1.4, "after": 0.6}
+    counts = {"silenced_count": 321, "kept_count": 7}
+    answer_jobs(page, {"state": "done", "result": {"scene": "walkway", "silenced": [one], "kept": [], **counts}})
+    page.keyboard.press("n")
+    page.get_by_role("button", name="Show what it would silence").click()
+    expect(page.locator(".dry-run")).to_contain_text("silenced 321 alerts of the last 30 days, and kept 7.")
+    expect(page.locator(".dry-run")).to_contain_text("Silenced (1 of 321)")
+
+
+def test_what_went_wrong_after_the_gallery_was_changed_is_said(page: Page, site: Site) -> None:
+    opened(page, site)
+    page.keyboard.press("n")
+    page.get_by_role("button", name="Show what it would silence").click()
+    page.get_by_role("button", name="Add it to the gallery").wait_for()
+    problems = {"worker_problem": "the worker does not run", "review_problem": "the disk is full"}
+    result = {"scene": "walkway", "from": "v000001", "version": "v000002", **problems}
+    answer_jobs(page, {"state": "done", "result": result})
+    page.get_by_role("button", name="Add it to the gallery").click()
+    panel = page.locator(".normal-panel")
+    expect(panel).to_contain_text("is now version v000002")
+    expect(panel).to_contain_text("Not in force yet: the worker does not run.")
+    expect(panel).to_contain_text("The alert is not marked as reviewed: the disk is full.")
+    expect(page.locator(".alert-head")).to_contain_text("Not reviewed")
+
+
+def test_a_job_that_vanished_with_its_console_counts_as_failed(page: Page, site: Site, complaints: list[str]) -> None:
+    opened(page, site)
+    answer_jobs(page, {"state": "running", "result": None})
+    page.route("**/api/v1/jobs/*", lambda route: route.fulfill(status=404, json={"detail": "there is no such job"}))
+    page.keyboard.press("n")
+    page.get_by_role("button", name="Show what it would silence").click()
+    said = page.locator(".normal-panel").get_by_role("alert")
+    expect(said).to_contain_text("The console was started again; the job has ended")
+    complaints.clear()  # the browser itself notes the answer 404
+
+
+def test_the_list_of_jobs_shows_one_that_vanished_with_its_console_as_failed(page: Page, site: Site) -> None:
+    jobs = [{**JOB, "state": "running", "result": None}]
+    page.route("**/api/v1/jobs", lambda route: route.fulfill(json={"jobs": jobs}))
+    page.goto(f"{site.base}/#/jobs")
+    row = page.locator(".job")
+    expect(row).to_contain_text("Running")
+    jobs.clear()
+    site.cut()
+    expect(row).to_contain_text("Failed")
+    expect(row).to_contain_text("The console was started again; the job has ended")
+
+
+def test_the_clip_plays(page: Page, site: Site) -> None:
+    alert = site.alert(1, clip=a_clip())
+    page.goto(f"{site.base}/#/alerts/{alert}")
+    page.get_by_role("button", name="Clip").click()
+    video = page.locator("video")
+    expect(video).to_have_attribute("src", "/api/v1/alerts/walkway-1/clip.mp4")
+    expect(video).to_have_js_property("error", None)
+    page.wait_for_function("document.querySelector('video').currentTime > 0")
+
+
+def test_alerts_of_a_time_of_ones_own_are_listed(page: Page, site: Site) -> None:
+    for number, hours in ((1, 1), (2, 5), (3, 9)):
+        site.alert(number, ago=hours * 3600)
+    page.goto(f"{site.base}/#/alerts")
+    expect(page.locator(".alert-row")).to_have_count(3)
+    page.get_by_label("When").select_option("custom")
+    page.get_by_label("From", exact=True).fill(local(page, hours_ago=6))
+    page.get_by_label("To", exact=True).fill(local(page, hours_ago=4))
+    page.get_by_label("To", exact=True).blur()
+    expect(page.locator(".alert-row")).to_have_count(1)
+    expect(page.locator(".alert-row")).to_have_attribute("data-id", "walkway-2")
+    page.reload()
+    expect(page.locator(".alert-row")).to_have_count(1)
+
+
+JOB = {
+    "id": "made-up",
+    "kind": "normal",
+    "camera": "walkway",
+    "scene": "walkway",
+    "alert_id": "walkway-1",
+    "user": "operator",
+    "started_at": "2026-01-31T18:00:00.000Z",
+    "ended_at": None,
+    "progress": None,
+    "error": None,
+}
+
+
+def answer_jobs(page: Page, ended: dict[str, Any]) -> None:
+    """From now on "this is normal" is answered with a job like this, as it was found again afterwards."""
+    job = {**JOB, **ended}
+    page.route("**/api/v1/alerts/*/normal", lambda route: route.fulfill(json={"job": job}))
+
+
+def a_clip() -> bytes:
+    """Two seconds that a browser plays."""
+    if BEST_CODEC not in av.codecs_available:
+        pytest.skip("this FFmpeg has no libx264")
+    video = ClipVideo(height=180, codec=BEST_CODEC, max_bytes=1 << 20)
+    for number in range(20):
+        video.add(View(picture("walkway", number), SIZE, number / 10))
+    return video.finish()
+
+
+def local(page: Page, *, hours_ago: float) -> str:
+    """A time as the browser's field for it takes it, in the browser's time zone."""
+    as_field = (
+        "hours => { const at = new Date(Date.now() - hours * 3600e3);"
+        " return new Date(at - at.getTimezoneOffset() * 60e3).toISOString().slice(0, 16); }"
+    )
+    return str(page.evaluate(as_field, hours_ago))

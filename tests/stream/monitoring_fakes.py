@@ -49,8 +49,13 @@ def a_status(*, worker: str = "RUNNING", reason: str = "", **cameras: dict[str, 
         "supervisor": {"state": "running", "pid": 1},
         "processes": {"feed": process, "worker": process | {"restarts": 2, "hung": 1}},
         "sinks": {
-            "archive": {"delivered": 6, "rejected": 1, "failing_since": "2026-01-01T00:00:00.000Z"},
-            "phone": {"delivered": 12, "rejected": 0, "failing_since": None},
+            "archive": {
+                "delivered": 6,
+                "rejected": 1,
+                "rejected_total": 3,
+                "failing_since": "2026-01-01T00:00:00.000Z",
+            },
+            "phone": {"delivered": 12, "rejected": 0, "rejected_total": 0, "failing_since": None},
         },
         "config": {"loaded": "2026-01-01T00:00:00.000Z", "error": ""},
     }

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from small_disk import SmallDisk
 
 from stream.commits import FIRST_RETRY, LAST_RETRY, RETRY_FOR, CommitQueue
+from stream.durable import write_durably
 from stream.errors import AlertRefused, OutboxError
+from stream.evidence import name_pictures
 from stream.messages import Alert, CameraState, Evidence, Phase, StateEvent
 from stream.outbox import Outbox
 
@@ -31,6 +35,7 @@ class Store:
         self.full = False
         self.refused: set[str] = set()  # alert ids
         self.without_pictures = False  # refuses only what has pictures
+        self.refuses_frames = False
         self.alerts: list[tuple[Alert, Evidence]] = []
         self.events: list[StateEvent] = []
 
@@ -39,7 +44,9 @@ class Store:
             raise OutboxError("the disk is full. Free some disk space")
         if alert.alert_id in self.refused and (evidence.mask_png or not self.without_pictures):
             raise AlertRefused(f"{alert.alert_id} cannot be published")
-        stored = replace(alert, seq=len(self.alerts) + 1)
+        if evidence.frame_npz and self.refuses_frames:
+            raise AlertRefused(f"the frame of {alert.alert_id} is too long")
+        stored = replace(name_pictures(alert, evidence), seq=len(self.alerts) + 1)
         self.alerts.append((stored, evidence))
         return stored
 
@@ -299,6 +306,35 @@ def test_an_alert_that_is_refused_goes_out_without_its_pictures(queue: CommitQue
     assert committed is not None
     assert store.kept == [("a1", "start", False)]
     assert (queue.lost, queue.problem) == ({"pictures": 1}, "")
+
+
+def test_what_only_this_machine_keeps_never_costs_an_alert_its_pictures(queue: CommitQueue, store: Store) -> None:
+    store.refuses_frames = True
+    alert = queue.commit(an_alert(1), replace(PICTURES, view_jpeg=b"v", frame_npz=b"f"))
+
+    assert alert is not None
+    assert (alert.mask is not None, alert.snapshot is not None, alert.frame) == (True, True, None)
+    assert (dict(queue.lost), queue.problem) == ({"frames": 1}, "")
+
+
+def test_where_only_that_cannot_be_written_the_alert_goes_out_and_it_is_counted(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(path: Path, data: bytes) -> None:
+        if path.name.endswith((".view.jpg", ".frame.npz")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_durably(path, data)
+
+    monkeypatch.setattr("stream.outbox.write_durably", write)
+    queue = CommitQueue(outbox)
+    alert = queue.commit(an_alert(1), replace(PICTURES, view_jpeg=b"v" * 10, frame_npz=b"f" * 10))
+
+    assert alert is not None
+    assert (alert.view, alert.frame) == (None, None)
+    assert outbox.of_alert("a1") == [alert]
+    assert outbox.evidence_of(alert).mask_png == PICTURES.mask_png
+    assert outbox.usage().bytes == 100
+    assert (dict(queue.lost), queue.problem) == ({"frames": 1}, "")
 
 
 def test_one_that_is_refused_even_so_does_not_hold_up_the_others(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,19 @@ from console_fakes import (
 )
 from starlette.testclient import TestClient
 
-from stream.config import Config
+from stream.config import CameraSection, Config
+from stream.console import budget
 from stream.console.app import make_app
+from stream.console.auth import Gate
 from stream.console.commands import monitor_routes
 from stream.console.guard import MOST_BODY
+from stream.console.launcher import Launcher
 from stream.console.parts import Parts
+from stream.console.records import Action
+from stream.console.store import Store
 from stream.console.token import FILE
+from stream.console.users import set_user
+from stream.errors import ConsoleStoreError
 from stream.live import LiveFrame
 from stream.messages import CameraState, StateEvent, iso_time
 from stream.operator_settings import read_settings
@@ -37,6 +46,7 @@ from stream.outbox import Outbox
 from stream.scorelog import ScoreLog
 
 HOST = "http://localhost:8470"
+PROGRAM = ("sh", "-c", """echo '{"result": {"version": "v000002"}}'""", "spade-stream")
 
 
 class Desk:
@@ -84,7 +94,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     (pages / "app.js").write_text("'use strict';")
     (pages / "secret.key").write_text("no page")
     (tmp_path / "outside.js").write_text("outside")
-    with built(config, program=("true",), pages=pages) as parts:
+    with built(config, program=PROGRAM, pages=pages) as parts:
         caught_up(config, parts)
         yield Desk(config, parts)
 
@@ -174,9 +184,21 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(desk: Desk) -> No
 
 
 def test_after_logging_out_the_cookie_is_worth_nothing(desk: Desk) -> None:
-    cookie = desk.browser.cookies["spade_session"]
+    cookie = {"Cookie": f"spade_session_8470={desk.browser.cookies['spade_session_8470']}"}
+    assert desk.stranger.get("/api/v1/me", headers=cookie).status_code == 200
     desk.send("POST", "/api/v1/logout", {})
-    assert desk.stranger.get("/api/v1/me", headers={"Cookie": f"spade_session={cookie}"}).status_code == 401
+    assert desk.stranger.get("/api/v1/me", headers=cookie).status_code == 401
+
+
+@pytest.mark.parametrize("other", ['a="{unclosed', "x[y]=1", "ä=ö", "=", ";;", "a" * 9000 + "=1"])
+def test_the_oddest_cookies_of_other_programs_log_nobody_out(desk: Desk, other: str) -> None:
+    cookie = f"{other}; spade_session_8470={desk.browser.cookies['spade_session_8470']}; {other}"
+    assert desk.stranger.get("/api/v1/me", headers={"Cookie": cookie.encode()}).status_code == 200
+
+
+def test_the_browser_keeps_the_cookie_for_longer_than_any_session_lasts(desk: Desk) -> None:
+    answer = desk.stranger.post("/api/v1/login", json={"token": desk.token})
+    assert "max-age=34560000" in answer.headers["set-cookie"].lower()
 
 
 def test_the_link_logs_in_and_leaves_the_address(desk: Desk) -> None:
@@ -188,13 +210,30 @@ def test_the_link_logs_in_and_leaves_the_address(desk: Desk) -> None:
     assert "set-cookie" not in other.headers
 
 
-def test_guessing_is_slowed_down(desk: Desk) -> None:
-    codes = [desk.stranger.post("/api/v1/login", json={"token": f"guess {n}"}).status_code for n in range(6)]
-    assert codes == [401] * 5 + [429]
-    answer = desk.stranger.post("/api/v1/login", json={"token": desk.token})
-    assert answer.status_code == 429
-    assert 0 < int(answer.headers["retry-after"]) <= 60
-    assert desk.browser.get("/api/v1/me").status_code == 200, "who is in stays in"
+@pytest.mark.parametrize("kind", ["image", "iframe", "script", "empty"])
+def test_the_link_is_nothing_for_a_page_of_somebody_else(desk: Desk, kind: str) -> None:
+    link = f"/login?token={desk.token}"
+    assert desk.stranger.get(link, headers={"Sec-Fetch-Dest": kind}).status_code == 403
+    assert desk.stranger.get(link, headers={"Sec-Fetch-Dest": "document"}).status_code == 303
+
+
+def test_guessing_passwords_is_slowed_down_and_the_token_comes_in_all_the_same(tmp_path: Path) -> None:
+    set_user(tmp_path / "users", "anna", "correct horse battery")
+    config = a_config(tmp_path, users=str(tmp_path / "users"))
+    write_status(config, now=time.time())
+    with built(config) as parts:
+        client = TestClient(make_app(parts), base_url=HOST, client=("127.0.0.1", 50000))
+
+        def code(**said: str) -> int:
+            return client.post("/api/v1/login", json=said).status_code
+
+        assert [code(user="anna", password=f"guess {n}") for n in range(6)] == [401] * 5 + [429]
+        answer = client.post("/api/v1/login", json={"user": "anna", "password": "correct horse battery"})
+        assert answer.status_code == 429
+        assert 0 < int(answer.headers["retry-after"]) <= 60
+        token = (config.state / "run" / FILE).read_text().strip()
+        assert [code(token="wrong") for _ in range(9)] == [401] * 9
+        assert code(token=token) == 200
 
 
 @pytest.mark.parametrize(
@@ -287,6 +326,8 @@ def test_pages_have_fixed_types(desk: Desk) -> None:
         "",
         "link.js",
         ".",
+        "%00.js",
+        "x" * 5000 + ".js",
     ],
 )
 def test_no_name_leads_out_of_the_pages(desk: Desk, name: str, tmp_path: Path) -> None:
@@ -378,6 +419,61 @@ def test_the_budget_counts_alerts_at_other_sensitivities(desk: Desk) -> None:
     assert found["covered_days"] == pytest.approx(3599 / 86400)
     alerts = {round(point["factor"], 2): point["alerts"] for point in found["curve"]}
     assert (alerts[1.0], alerts[1.52], alerts[2.0], alerts[4.0]) == (3, 2, 1, 0)
+
+
+def test_rows_of_a_gallery_that_nobody_knows_any_more_are_counted(desk: Desk) -> None:
+    now = time.time()
+    log = ScoreLog(desk.config.scores)
+    for number in range(100):
+        row = a_row(now - 200 + number, number, score=0.1 * THRESHOLD)
+        log.add("north-gate", row if number < 60 else replace(row, threshold=7.7))
+    log.close()
+
+    found = desk.get("/api/v1/cameras/north-gate/budget")
+
+    assert (found["not_comparable_rows"], found["covered_days"]) == (40, pytest.approx(59 / 86400))
+
+
+def test_the_budget_goes_by_the_calibrated_threshold_while_a_new_factor_is_on_its_way(desk: Desk) -> None:
+    desk.send("PUT", "/api/v1/cameras/north-gate/sensitivity", {"factor": 2.0, "revision": 0})
+
+    found = desk.get("/api/v1/cameras/north-gate/budget")
+
+    # The worker's status still has the threshold of before.
+    assert (found["calibrated_threshold"], found["factor"]) == (THRESHOLD, 2.0)
+
+
+def test_a_curve_is_made_once_and_shown_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Any] = []
+    real = budget.read_rows
+
+    def counted(path: Path, **options: Any) -> Any:
+        read.append((path.name, options))
+        return real(path, **options)
+
+    monkeypatch.setattr(budget, "read_rows", counted)
+    now = time.time()
+    log = ScoreLog(desk.config.scores)
+    log.add("north-gate", a_row(now - 2, 1, score=1.0))
+    log.flush()
+    first = desk.get("/api/v1/cameras/north-gate/budget")
+    assert desk.get("/api/v1/cameras/north-gate/budget") == first
+    assert len(read) == 1
+    log.add("north-gate", a_row(now - 1, 2, score=1.0))
+    log.close()
+    desk.parts.budgets._clock = lambda: time.time() + budget.GOOD_FOR + 1
+    assert desk.get("/api/v1/cameras/north-gate/budget")["covered_days"] == pytest.approx(1 / 86_400, rel=0.01)
+    assert len(read) == 2
+    assert read[1][1]["start"] > 0, "only what is new is read"
+
+
+def test_scores_that_cannot_be_read_are_told_in_words(desk: Desk) -> None:
+    folder = desk.config.scores / "north-gate"
+    folder.mkdir(parents=True)
+    (folder / f"{iso_time(time.time())[:10]}.csv").write_text("other,columns\n")
+    answer = desk.browser.get("/api/v1/cameras/north-gate/budget")
+    assert answer.status_code == 503
+    assert "its columns are not those" in answer.json()["detail"]
 
 
 def test_setting_the_sensitivity_is_in_force_and_in_the_trail(desk: Desk) -> None:
@@ -520,6 +616,27 @@ def test_a_review_is_noted_with_who_and_when(desk: Desk) -> None:
     assert desk.get("/api/v1/alerts")["counts"] == {"open": 3}
 
 
+def test_of_two_who_review_at_once_the_second_is_told_who_was_first(desk: Desk) -> None:
+    seen = {key: desk.get(ALERT)[key] for key in ("review", "reviewed_at")}
+    first = desk.send("POST", f"{ALERT}/review", {"verdict": "real", "expected": seen})
+    refused = desk.send("POST", f"{ALERT}/review", {"verdict": "false", "expected": seen}, code=409)
+    assert "operator has called it real meanwhile" in refused["detail"]
+    assert desk.get(ALERT)["review"] == "real"
+    seen = {key: first[key] for key in ("review", "reviewed_at")}
+    desk.send("POST", f"{ALERT}/review", {"verdict": "false", "expected": seen})
+    assert len(desk.actions()) == 2
+
+
+@pytest.mark.parametrize("query", ["audit?before=1" + "0" * 20, "alerts/north-gate-0002/mask.png?seq=1" + "0" * 20])
+def test_numbers_that_the_store_cannot_hold_are_refused(desk: Desk, query: str) -> None:
+    assert desk.browser.get(f"/api/v1/{query}").status_code == 422
+
+
+def test_a_cursor_with_a_number_without_end_is_refused(desk: Desk) -> None:
+    before = base64.urlsafe_b64encode(b"[1" + b"0" * 400 + b', "a"]').decode()
+    assert desk.browser.get("/api/v1/alerts", params={"before": before}).status_code == 422
+
+
 def test_an_alert_that_is_none_is_not_there(desk: Desk) -> None:
     assert desk.browser.get("/api/v1/alerts/none").status_code == 404
     desk.send("POST", "/api/v1/alerts/none/review", {"verdict": "real"}, code=404)
@@ -552,6 +669,51 @@ def test_what_was_marked_normal_is_reviewed_so_once_the_job_is_done(desk: Desk) 
     assert [action for action, _ in desk.actions()] == ["review", "normal"]
 
 
+def test_the_trail_says_how_a_job_ended(desk: Desk) -> None:
+    finished(desk, desk.send("POST", "/api/v1/galleries/north-gate/use", {"version": "v000002"})["job"])
+    ((action, detail),) = desk.actions()
+    assert (action, detail["after"]) == ("use", "v000002")
+    assert {**detail["ended"], "at": None} == {"state": "done", "at": None, "error": None, "version": "v000002"}
+
+
+def test_a_review_that_came_while_the_job_ran_stays_and_the_job_says_so(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def tell(launcher: Any) -> str:
+        desk.parts.store.review("north-gate-0002", "real", "", Action("ben", "review"))
+        told.append("worker")
+        return ""
+
+    monkeypatch.setattr(Launcher, "tell_worker", tell)
+    done = finished(desk, desk.send("POST", f"{ALERT}/normal", {"dry_run": False})["job"])
+    assert (done["state"], done["result"]["worker_told"]) == ("done", True)
+    assert "ben has called it real meanwhile" in done["result"]["review_problem"]
+    assert desk.get(ALERT)["review"] == "real"
+
+
+def test_where_the_review_cannot_be_stored_the_worker_is_told_all_the_same(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise ConsoleStoreError("the disk is full")
+
+    monkeypatch.setattr(Launcher, "tell_worker", lambda launcher: "")
+    monkeypatch.setattr(Store, "review", full)
+    done = finished(desk, desk.send("POST", f"{ALERT}/normal", {"dry_run": False})["job"])
+    assert done["state"] == "done", "the gallery is changed"
+    assert (done["result"]["worker_told"], done["result"]["review_problem"]) == (True, "the disk is full")
+
+
+def test_a_job_of_before_a_restart_is_said_to_have_ended(desk: Desk) -> None:
+    answer = desk.browser.get("/api/v1/jobs/0123456789ab")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        404,
+        "the console was started again; what ran then has ended",
+    )
+
+
 def test_a_dry_run_marks_nothing(desk: Desk) -> None:
     finished(desk, desk.send("POST", f"{ALERT}/normal", {"dry_run": True})["job"])
     assert desk.get(ALERT)["review"] == "open"
@@ -563,7 +725,7 @@ def words_of(desk: Desk, requests: Sequence[tuple[str, dict[str, Any]]]) -> list
     run = type(desk.parts.jobs).start
 
     def noted(jobs: Any, task: Any, **options: Any) -> Any:
-        started.append(task.argv[1:])
+        started.append(task.argv[len(PROGRAM) :])
         return run(jobs, task, **options)
 
     type(desk.parts.jobs).start = noted  # type: ignore[method-assign]
@@ -592,6 +754,18 @@ def test_jobs_are_started_with_the_words_of_the_command_line(desk: Desk) -> None
         ("gallery", "follow", "site.yaml", "--scene", "north-gate", "--dry-run", *ORIGIN),
     ]
     assert [action for action, _ in desk.actions()] == ["follow", "use", "normal", "enroll"]
+
+
+def test_of_a_camera_with_several_scenes_the_scene_is_always_named(tmp_path: Path) -> None:
+    scenes = [{"scene": "day"}, {"scene": "night"}]
+    gate = CameraSection.model_validate({"id": "gate", "source": "rtsp://192.0.2.1/gate", "scenes": scenes})
+    config = a_config(tmp_path).model_copy(update={"cameras": [gate]})
+    write_status(config, now=time.time())
+    with built(config, program=("true",)) as parts:
+        path = "/api/v1/cameras/gate/enroll"
+        words = words_of(Desk(config, parts), [(path, {"seconds": 60}), (path, {"seconds": 60, "scene": "night"})])
+
+    assert [line[line.index("--scene") + 1] for line in words] == ["day", "night"]
 
 
 def test_what_somebody_called_real_is_named_to_what_scores_the_history_again(desk: Desk) -> None:
@@ -632,6 +806,17 @@ def test_health_and_metrics_are_for_this_machine(desk: Desk) -> None:
     app = desk.stranger.app
     assert TestClient(app, base_url=HOST, client=("192.0.2.9", 1)).get("/metrics").status_code == 401
     assert desk.stranger.get("/metrics", headers={"X-Forwarded-For": "192.0.2.9"}).status_code == 401
+
+
+def test_the_token_of_the_metrics_is_not_tried_as_that_of_the_console(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("nobody asks who that is")
+
+    monkeypatch.setattr(Gate, "by_bearer", never)
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert desk.stranger.get(path, headers={"Authorization": f"Bearer {'m' * 40}"}).status_code != 401
 
 
 def test_metrics_may_have_a_token_of_their_own(tmp_path: Path) -> None:

@@ -162,35 +162,140 @@ def test_without_a_users_file_only_the_token_comes_in(store: Store, clock: Clock
     assert (program.user, program.session) == (OPERATOR, None)
 
 
-def test_who_fails_too_often_waits_even_with_the_right_word(store: Store, clock: Clock) -> None:
-    gate = a_gate(store, clock)
+def test_who_fails_too_often_waits_even_with_the_right_password(tmp_path: Path, store: Store, clock: Clock) -> None:
+    set_user(tmp_path / "users", "anna", PASSWORD)
+    gate = a_gate(store, clock, Users(tmp_path / "users"))
     for _ in range(MOST_OF_ONE):
-        assert gate.by_bearer("wrong", address="1") is None
+        assert gate.log_in("anna", "wrong", address="1") is None
     with pytest.raises(TooManyAttempts, match="try again in 60 s"):
-        gate.by_bearer(TOKEN, address="1")
-    assert gate.by_bearer(TOKEN, address="2") is not None, "others are not held up"
+        gate.log_in("anna", PASSWORD, address="1")
+    assert gate.log_in("anna", PASSWORD, address="2") is not None, "others are not held up"
     clock.now += WINDOW
+    assert gate.log_in("anna", PASSWORD, address="1") is not None
+
+
+def test_nobody_with_the_token_is_locked_out_by_failures_of_others(tmp_path: Path, store: Store, clock: Clock) -> None:
+    set_user(tmp_path / "users", "anna", PASSWORD)
+    gate = a_gate(store, clock, Users(tmp_path / "users"))
+    for _ in range(MOST_OF_ONE):
+        assert gate.log_in("anna", "wrong", address="1") is None
     assert gate.by_bearer(TOKEN, address="1") is not None
+    assert gate.log_in_by_token(TOKEN, address="1") is not None
+
+
+def test_wrong_tokens_keep_nobody_from_logging_in(tmp_path: Path, store: Store, clock: Clock) -> None:
+    set_user(tmp_path / "users", "anna", PASSWORD)
+    gate = a_gate(store, clock, Users(tmp_path / "users"))
+    for _ in range(MOST_OF_ALL):
+        assert gate.log_in_by_token("wrong", address="1") is None
+        assert gate.by_bearer("wrong", address="1") is None
+    assert gate.log_in("anna", PASSWORD, address="1") is not None
+
+
+def test_failed_logins_are_logged_without_what_may_be_a_password(
+    tmp_path: Path, store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_user(tmp_path / "users", "anna", PASSWORD)
+    gate = a_gate(store, clock, Users(tmp_path / "users"))
+    gate.log_in("anna", "wr0ng-one", address="192.0.2.1")
+    gate.log_in(PASSWORD, "", address="192.0.2.2")
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "a login of anna from 192.0.2.1 failed",
+        "a login of somebody who is no user from 192.0.2.2 failed",
+    ]
+
+
+def fail(attempts: Attempts, address: str) -> None:
+    assert attempts.begin(address) == 0
+    attempts.end(address, fits=False)
 
 
 def test_guessing_from_many_addresses_is_stopped_too(clock: Clock) -> None:
     attempts = Attempts(clock=clock)
     for number in range(MOST_OF_ALL):
-        assert attempts.wait(str(number)) == 0
-        attempts.failed(str(number))
-    assert attempts.wait("new") == 60
+        fail(attempts, str(number))
+    assert attempts.begin("new") == 60
+
+
+def test_of_many_at_once_no_more_are_checked_than_one_after_the_other(clock: Clock) -> None:
+    attempts = Attempts(clock=clock)
+    assert [attempts.begin("1") for _ in range(MOST_OF_ONE + 2)] == [0] * MOST_OF_ONE + [1, 1]
+    assert attempts.begin("2") == 0, "others are not held up"
+    for _ in range(MOST_OF_ONE):
+        attempts.end("1", fits=False)
+    assert attempts.begin("1") == 60
+
+
+def test_what_fitted_or_could_not_be_checked_is_no_failure(clock: Clock) -> None:
+    attempts = Attempts(clock=clock)
+    for fits in (True, None) * MOST_OF_ONE:
+        assert attempts.begin("1") == 0
+        attempts.end("1", fits=fits)
 
 
 def test_of_many_addresses_only_some_are_remembered(clock: Clock) -> None:
     attempts = Attempts(clock=clock)
     for number in range(MOST_ADDRESSES + 10):
         clock.now += WINDOW
-        attempts.failed(str(number))
+        fail(attempts, str(number))
     assert len(attempts._of) == MOST_ADDRESSES
+    assert not attempts._checked
+
+
+def test_a_session_does_not_outlive_the_password_it_was_begun_with(tmp_path: Path, store: Store, clock: Clock) -> None:
+    path = tmp_path / "users"
+    set_user(path, "anna", PASSWORD)
+    gate = a_gate(store, clock, Users(path))
+    for change in (lambda: set_user(path, "anna", PASSWORD + "2"), lambda: _removed_and_added(path)):
+        found = gate.log_in("anna", _password_of(path), address="1")
+        assert found is not None
+        again = a_gate(store, clock, Users(path))
+        identity = again.by_cookie(found[0])
+        assert identity is not None, "a restart logs nobody out"
+        change()
+        assert not again.is_alive(identity)
+        assert again.by_cookie(found[0]) is None
+
+
+def _removed_and_added(path: Path) -> None:
+    password = _password_of(path)
+    set_user(path, "anna", None)
+    set_user(path, "anna", password)
+
+
+def _password_of(path: Path) -> str:
+    kept = read_users(path)["anna"]
+    return PASSWORD if kept.fits(PASSWORD) else PASSWORD + "2"
+
+
+def test_a_session_of_the_link_ends_with_its_token_and_with_the_first_users_file(
+    tmp_path: Path, store: Store, clock: Clock
+) -> None:
+    found = a_gate(store, clock).log_in_by_token(TOKEN, address="1")
+    other = a_gate(store, clock).log_in_by_token(TOKEN, address="1")
+    assert found is not None
+    assert other is not None
+    assert a_gate(store, clock).by_cookie(found[0]) is not None
+    fresh = Gate(token="n" * 43, users=None, sessions=Sessions(store, clock=clock), attempts=Attempts(clock=clock))
+    assert fresh.by_cookie(found[0]) is None
+    set_user(tmp_path / "users", "anna", PASSWORD)
+    assert a_gate(store, clock, Users(tmp_path / "users")).by_cookie(other[0]) is None
+
+
+def test_where_users_cannot_be_asked_for_nobody_stays(tmp_path: Path, store: Store, clock: Clock) -> None:
+    set_user(tmp_path / "users", "anna", PASSWORD)
+    gate = a_gate(store, clock, Users(tmp_path / "users"))
+    found = gate.log_in("anna", PASSWORD, address="1")
+    assert found is not None
+    identity = gate.by_cookie(found[0])
+    assert identity is not None
+    (tmp_path / "users").unlink()
+    assert not gate.is_alive(identity)
 
 
 def test_a_session_lasts_while_it_is_used_and_over_a_restart(store: Store, clock: Clock) -> None:
-    session_id, session = Sessions(store, clock=clock).begin("anna")
+    session_id, session = Sessions(store, clock=clock).begin("anna", "of anna")
     again = Sessions(store, clock=clock)
     clock.now += IDLE - 1
     found = again.find(session_id)
@@ -204,7 +309,7 @@ def test_a_session_lasts_while_it_is_used_and_over_a_restart(store: Store, clock
 
 
 def test_the_store_does_not_know_the_ids_of_sessions(store: Store, clock: Clock) -> None:
-    session_id, session = Sessions(store, clock=clock).begin("anna")
+    session_id, session = Sessions(store, clock=clock).begin("anna", "of anna")
     kept = str(store.sessions())
     assert session_id not in kept
     assert session.csrf not in kept
@@ -213,7 +318,7 @@ def test_the_store_does_not_know_the_ids_of_sessions(store: Store, clock: Clock)
 
 def test_a_session_that_ended_is_gone(store: Store, clock: Clock) -> None:
     sessions = Sessions(store, clock=clock)
-    session_id, session = sessions.begin("anna")
+    session_id, session = sessions.begin("anna", "of anna")
     sessions.end(session)
     assert sessions.find(session_id) is None
     assert not sessions.is_alive(session)
@@ -221,17 +326,17 @@ def test_a_session_that_ended_is_gone(store: Store, clock: Clock) -> None:
 
 def test_sessions_are_bounded(clock: Clock) -> None:
     class Nowhere:
-        def sessions(self) -> list[tuple[str, str, float]]:
+        def sessions(self) -> list[tuple[str, str, str, float]]:
             return []
 
-        def keep_session(self, key: str, user: str, used: float) -> None: ...
+        def keep_session(self, key: str, user: str, credential: str, used: float) -> None: ...
 
         def drop_session(self, key: str) -> None: ...
 
     sessions = Sessions(Nowhere(), clock=clock)
-    first, _ = sessions.begin("anna")
+    first, _ = sessions.begin("anna", "of anna")
     for _ in range(MOST_SESSIONS):
-        sessions.begin("ben")
+        sessions.begin("ben", "of ben")
     assert sessions.find(first) is None
 
 

@@ -89,6 +89,9 @@ def test_rows_that_are_damaged_are_left_out(tmp_path: Path, caplog: pytest.LogCa
     log(tmp_path, scored(MIDNIGHT, 1.0))
     with (tmp_path / "gate" / "2026-01-02.csv").open("a") as file:
         file.write("too,short\n")
+        file.write("\0" * 40 + "\n")
+        file.write("2026-01-02T00:00:00.000Z,7,0.000,,inf,,2.5,,,,\n")
+        file.write('2026-01-02T00:00:00.000Z,7,0.000,"never ends,1.0,,2.5,,,,\n')
     log(tmp_path, scored(MIDNIGHT, 3.0))
     assert ScoreHistory(tmp_path).buckets("gate", since=MIDNIGHT, until=MIDNIGHT + 2, points=1)[0]["mean"] == 2.0
 

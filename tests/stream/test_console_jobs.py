@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stream.console.jobs import MOST_KEPT, NICE, Busy, Job, Jobs, Task
-from stream.console.launcher import Launcher
+from stream.console.launcher import TOLD_WITHIN, Launcher
 
 PATIENCE_S = 10.0
 
@@ -45,6 +46,7 @@ def a_task(program: str, *, scene: str = "gate") -> Task:
     return Task("enroll", scene, (sys.executable, "-c", program), "anna", camera=scene)
 
 
+RESULT = """print('{"result": {}}')"""
 SLEEP = "import time; print('ready', flush=True); time.sleep(60)"
 
 
@@ -129,15 +131,13 @@ def test_jobs_end_with_the_console(told: Told) -> None:
 
 
 def test_what_follows_a_job_comes_before_it_is_called_done(jobs: Jobs, told: Told) -> None:
-    from dataclasses import replace
-
     seen: list[str] = []
 
     def then(job: Job) -> Job:
         seen.append(told[-1].state)
         return replace(job, result={"more": 1})
 
-    jobs.start(a_task("pass"), then=then)
+    jobs.start(a_task(RESULT), then=then)
     assert told.wait("done").result == {"more": 1}
     assert seen == ["running"]
 
@@ -146,13 +146,70 @@ def test_a_bug_in_what_follows_is_a_failed_job(jobs: Jobs, told: Told) -> None:
     def then(job: Job) -> Job:
         raise ValueError("a bug")
 
-    jobs.start(a_task("pass"), then=then)
+    jobs.start(a_task(RESULT), then=then)
     assert told.wait("failed").error == "ValueError: a bug"
 
 
+def test_a_command_that_says_nothing_of_its_result_has_failed(jobs: Jobs, told: Told) -> None:
+    jobs.start(a_task("print('all is well')"))
+    assert told.wait("failed").error == "the command ended without saying what came of it"
+
+
+def test_a_result_longer_than_a_line_may_be_is_no_result(jobs: Jobs, told: Told) -> None:
+    jobs.start(a_task("import json; print(json.dumps({'result': {'x': 'x' * 2_000_000}}))"))
+    assert told.wait("failed").result is None
+
+
+def test_lines_nested_without_end_are_passed_over(jobs: Jobs, told: Told) -> None:
+    jobs.start(a_task("print('[' * 200_000)\n" + RESULT))
+    assert told.wait("done").result == {}
+
+
+def test_a_bug_while_a_job_is_heard_leaves_no_process(told: Told) -> None:
+    pids: list[int] = []
+
+    def on_change(job: Job) -> None:
+        told.append(job)
+        if job.progress:
+            pids.append(int(job.progress["pid"]))
+            if job.state == "running":
+                raise ValueError("a bug")
+
+    jobs = Jobs(on_change=on_change)
+    jobs.start(
+        a_task(
+            "import json, os, time; print(json.dumps({'progress': {'pid': os.getpid()}}), flush=True); time.sleep(60)"
+        )
+    )
+    assert told.wait("failed").error == "ValueError: a bug"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+
+
+def test_every_end_is_told_before_the_job_shows_it(jobs: Jobs, told: Told) -> None:
+    ends: list[tuple[str, str]] = []
+
+    def ended(job: Job) -> None:
+        ends.append((job.state, told[-1].state))
+        assert job.ended_at is not None
+
+    jobs.start(a_task(RESULT), ended=ended)
+    told.wait("done")
+    jobs.start(a_task("raise SystemExit(1)"), ended=ended)
+    told.wait("failed")
+    assert ends == [("done", "running"), ("failed", "running")]
+
+
+def test_the_id_of_a_job_of_an_earlier_console_is_known_as_one(jobs: Jobs) -> None:
+    job = jobs.start(a_task(RESULT))
+    assert not jobs.is_of_another_run(job.id)
+    assert jobs.is_of_another_run(Jobs(on_change=lambda job: None).start(a_task(RESULT)).id)
+    assert not jobs.is_of_another_run("abc")
+
+
 def test_old_jobs_are_forgotten(jobs: Jobs, told: Told) -> None:
-    jobs._jobs.update({f"old{n}": Job(f"old{n}", a_task("pass"), 0.0, 1.0, "done") for n in range(MOST_KEPT + 5)})
-    jobs.start(a_task("pass"))
+    jobs._jobs.update({f"old{n}": Job(f"old{n}", a_task(RESULT), 0.0, 1.0, "done") for n in range(MOST_KEPT + 5)})
+    jobs.start(a_task(RESULT))
     told.wait("done")
     assert len(jobs.all()) == MOST_KEPT
     assert jobs.get("old0") is None
@@ -193,12 +250,36 @@ def test_a_number_that_is_another_process_by_now_gets_no_signal(tmp_path: Path) 
     assert sent == []
 
 
-@pytest.mark.parametrize(("state", "said"), [("starting", ""), ("waiting", ""), ("ended", "no worker of a run")])
+@pytest.mark.parametrize(("state", "said"), [("hung", ""), ("waiting", ""), ("ended", "no worker of a run")])
 def test_a_worker_that_is_not_running_needs_no_signal(tmp_path: Path, state: str, said: str) -> None:
     sent: list[tuple[int, int]] = []
     write_processes(tmp_path, {"state": state, "pid": None}, supervisor=os.getpid())
     answer = a_launcher(tmp_path, sent).tell_worker()
     assert answer.startswith(said) if said else answer == ""
+    assert sent == []
+
+
+def test_a_worker_that_is_starting_is_told_once_it_runs(tmp_path: Path) -> None:
+    sent: list[tuple[int, int]] = []
+    write_processes(tmp_path, {"state": "starting", "pid": os.getpid()}, supervisor=os.getppid())
+    looked: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looked.append(seconds)
+        assert sent == [], "it cannot hear yet"
+        if len(looked) == 3:
+            write_processes(tmp_path, {"state": "running", "pid": os.getpid()}, supervisor=os.getppid())
+
+    assert replace(a_launcher(tmp_path, sent), sleep=sleep).tell_worker() == ""
+    assert sent == [(os.getpid(), signal.SIGHUP)]
+
+
+def test_a_worker_that_does_not_come_up_has_not_been_told(tmp_path: Path) -> None:
+    sent: list[tuple[int, int]] = []
+    write_processes(tmp_path, {"state": "starting", "pid": os.getpid()}, supervisor=os.getppid())
+    now = iter([0.0, 1.0, TOLD_WITHIN])
+    launcher = replace(a_launcher(tmp_path, sent), sleep=lambda seconds: None, monotonic=lambda: next(now))
+    assert "still starting" in launcher.tell_worker()
     assert sent == []
 
 
@@ -218,7 +299,7 @@ def test_a_command_gets_the_configuration_in_force_and_where_it_came_from(tmp_pa
 def test_no_thread_is_left(told: Told) -> None:
     before = threading.active_count()
     jobs = Jobs(on_change=told.append)
-    jobs.start(a_task("pass"))
+    jobs.start(a_task(RESULT))
     told.wait("done")
     jobs.close()
     deadline = time.monotonic() + PATIENCE_S

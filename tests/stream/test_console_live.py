@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,13 @@ import pytest
 from console_fakes import SIZE, a_config, a_launcher, commit, write_status
 from feed_fakes import PATIENCE_S
 
+from stream.console import connections, guard
+from stream.console.board import Board
+from stream.console.budget import Budgets
+from stream.console.checks import check_certificate
 from stream.console.commands import monitor_routes
 from stream.console.events import MOST_BROWSERS, MOST_WAITING, Browser, Hub, TooManyBrowsers, encode_event
-from stream.console.server import check_certificate, listen, serve
+from stream.console.server import listen, serve
 from stream.console.token import FILE
 from stream.console.watcher import STALE, STAY, Watcher
 from stream.endpoints import parse_endpoint
@@ -229,6 +233,101 @@ def test_it_ends_at_once_although_somebody_watches(tmp_path: Path) -> None:
         time.sleep(0.5)
     thread.join(PATIENCE_S)
     assert ended[0] == "event: hello"
+
+
+def connected(address: str) -> socket.socket:
+    host, _, port = address.rpartition("/")[2].partition(":")
+    return socket.create_connection((host, int(port)), timeout=PATIENCE_S)
+
+
+def is_ended(connection: socket.socket) -> bool:
+    """Waits for that, whatever is said before."""
+    with suppress(ConnectionResetError):
+        while connection.recv(1000):
+            pass
+    return True
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"GET /healthz HTT", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /"], ids=len
+)
+def test_who_sends_no_whole_request_is_let_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    monkeypatch.setattr(connections, "REQUEST_WITHIN", 0.3)
+    config = a_config(tmp_path, port=free_port())
+    write_status(config, now=time.time())
+    with served(config) as address, connected(address) as silent:
+        silent.sendall(said)
+        assert is_ended(silent)
+
+
+def test_who_sends_no_whole_body_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "BODY_WITHIN", 0.3)
+    config = a_config(tmp_path, port=free_port())
+    write_status(config, now=time.time())
+    with served(config) as address, connected(address) as slow:
+        slow.sendall(
+            b"POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b'Content-Length: 40\r\n\r\n{"'
+        )
+        assert b" 408 " in slow.recv(1000).partition(b"\r\n")[0]
+
+
+def test_an_answer_that_takes_longer_than_a_request_may_is_sent_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "REQUEST_WITHIN", 0.3)
+    monkeypatch.setattr(Board, "status", lambda board: time.sleep(0.8) or {"slow": True})
+    config = a_config(tmp_path, port=free_port())
+    write_status(config, now=time.time())
+    with served(config) as address:
+        token = (config.state / "run" / FILE).read_text().strip()
+        answer = httpx.get(f"{address}/api/v1/status", headers={"Authorization": f"Bearer {token}"})
+        assert answer.json() == {"slow": True}
+
+
+def test_one_address_does_not_get_all_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MOST_OF_ADDRESS", 2)
+    monkeypatch.setattr(connections, "is_loopback_address", lambda address: False)
+    config = a_config(tmp_path, port=free_port())
+    write_status(config, now=time.time())
+    with served(config) as address, connected(address), connected(address), connected(address) as third:
+        assert is_ended(third)
+
+
+def test_what_takes_long_holds_up_neither_health_nor_logins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    began: list[int] = []
+
+    def long(*_: Any) -> Any:
+        began.append(1)
+        go_on.wait(PATIENCE_S)
+        return {}
+
+    monkeypatch.setattr(Budgets, "_curve", long)
+    config = a_config(tmp_path, port=free_port())
+    write_status(config, now=time.time())
+    with served(config) as address:
+        bearer = {"Authorization": f"Bearer {(config.state / 'run' / FILE).read_text().strip()}"}
+        path = f"{address}/api/v1/cameras/north-gate/budget"
+        httpx.get(f"{address}/api/v1/cameras", headers=bearer)
+        codes: list[int] = []
+        asking = [
+            threading.Thread(target=lambda: codes.append(httpx.get(path, headers=bearer, timeout=60).status_code))
+            for _ in range(60)
+        ]
+        for thread in asking:
+            thread.start()
+        deadline = time.monotonic() + PATIENCE_S
+        while len(codes) < 51 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert codes == [503] * 51, "one is made, eight wait"
+        assert httpx.get(f"{address}/healthz").status_code == 200
+        assert httpx.get(f"{address}/api/v1/me", headers=bearer).status_code == 200
+        assert len(began) == 1
+        go_on.set()
+        for thread in asking:
+            thread.join(PATIENCE_S)
+        assert sorted(codes) == [200] * 9 + [503] * 51
 
 
 def test_a_port_that_is_taken_is_said_so(tmp_path: Path) -> None:

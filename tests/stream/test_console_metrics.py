@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +13,14 @@ from monitoring_fakes import a_camera, a_status, an_outbox
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
+import stream
 from stream import __version__
-from stream.console.metrics import METRICS, metrics_text
-from stream.messages import CameraState
+from stream.clips import Clips, ClipSettings
+from stream.console.metrics import CLIPS, DROPS, LOST, METRICS, metrics_text
+from stream.messages import CameraState, Phase
 
 PROMTOOL = shutil.which("promtool")
+STREAM = Path(stream.__file__).parent
 
 
 def values(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -63,7 +68,8 @@ def text() -> bytes:
         ("spade_sink_failing", {"sink": "archive"}, 1),
         ("spade_sink_failing", {"sink": "phone"}, 0),
         ("spade_sink_delivered_total", {"sink": "phone"}, 12),
-        ("spade_sink_rejected", {"sink": "archive"}, 1),
+        ("spade_sink_rejected_total", {"sink": "archive"}, 3),
+        ("spade_sink_laid_aside", {"sink": "archive"}, 1),
         ("spade_outbox_up", {}, 1),
         ("spade_outbox_last_seq", {}, 12),
         ("spade_outbox_alerts", {}, 10),
@@ -73,6 +79,24 @@ def text() -> bytes:
 )
 def test_the_metrics_say_how_the_run_stands(text: bytes, name: str, labels: dict[str, str], expected: float) -> None:
     assert value(text, name, **labels) == expected
+
+
+def test_what_has_not_happened_yet_is_told_as_0_so_that_the_first_time_is_an_increase(text: bytes) -> None:
+    for kind in ("start", "end", "pictures", "event"):
+        assert value(text, "spade_worker_lost_messages_total", kind=kind) == 0
+    assert value(text, "spade_clips_total", result="views_dropped") == 0
+    assert value(text, "spade_frames_dropped_total", camera="gate", stage="reader", reason="overwritten") == 0
+
+
+def test_the_kinds_of_losses_are_those_that_the_program_counts() -> None:
+    source = {path: path.read_text() for path in STREAM.glob("*.py")}
+    counted = {drop for code in source.values() for drop in re.findall(r'"((?:reader|link|worker)\.[a-z_]+)"', code)}
+    assert set(DROPS) <= counted
+    assert counted - set(DROPS) == set()
+    with Clips(ClipSettings(seconds=1.0, pre_roll=0.0, height=90)) as clips:
+        assert set(CLIPS) == set(clips.counts())
+    lost = set(re.findall(r'_(?:count_lost|give_up)\("(\w+)"|_lost\["(\w+)"\]', source[STREAM / "commits.py"]))
+    assert {word for pair in lost for word in pair if word} | set(Phase) == set(LOST)
 
 
 def test_histograms_count_in_each_bucket_what_is_below_it_too(text: bytes) -> None:
@@ -192,6 +216,7 @@ def test_every_histogram_has_its_bounds(text: bytes) -> None:
             assert f"{name}_bucket".encode() in text
 
 
+@pytest.mark.promtool
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool (of Prometheus) is not installed")
 def test_prometheus_finds_nothing_to_complain_about(text: bytes) -> None:
     assert PROMTOOL is not None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from feed_fakes import PATIENCE_S, Place, a_place
 
 from stream.console.events import Hub
 from stream.console.follower import Follower
-from stream.console.store import Action, Store, Wanted
+from stream.console.records import Action, ReviewConflict, Seen, Wanted
+from stream.console.store import Store
 from stream.console.summary import merged
 from stream.errors import ConsoleStoreError
-from stream.messages import Evidence, Phase
+from stream.messages import Evidence, Phase, iso_time
 from stream.outbox import Outbox, OutboxReader
 from stream.subscriber import AlertSubscriber, Gap
 
@@ -91,15 +93,69 @@ def test_a_review_of_no_alert_leaves_no_entry(store: Store) -> None:
     assert store.audit(limit=9) == []
 
 
-def test_what_fails_leaves_no_entry_and_what_works_leaves_one(store: Store) -> None:
-    with pytest.raises(ZeroDivisionError), store.recording(Action("anna", "zones", camera="gate")):
+def test_the_entry_is_on_disk_before_anything_is_done(store: Store) -> None:
+    other = Store(store.path)
+    with store.recording(Action("anna", "zones")):
+        assert [entry["action"] for entry in other.audit(limit=9)] == ["zones"]
+    other.close()
+
+
+def test_where_the_entry_cannot_be_written_nothing_is_done(store: Store) -> None:
+    store.close()
+    done: list[int] = []
+    with pytest.raises(ConsoleStoreError), store.recording(Action("anna", "zones")):
+        done.append(1)
+    assert done == []
+
+
+def test_what_fails_is_called_failed_in_its_entry(store: Store) -> None:
+    with pytest.raises(ZeroDivisionError), store.recording(Action("anna", "zones", detail={"after": 2})):
+        1 / 0  # noqa: B018
+    assert [entry["detail"] for entry in store.audit(limit=9)] == [
+        {"after": 2, "failed": "ZeroDivisionError: division by zero"}
+    ]
+
+
+def test_a_review_that_is_not_the_expected_one_stays(store: Store) -> None:
+    known = store.add(numbered(1, 7))
+    action = Action("anna", "review", alert_id=known.alert_id)
+    after = store.review(known.alert_id, "real", "", action, expected=Seen("open", None))
+    assert after is not None
+    with pytest.raises(ReviewConflict, match=r"anna has called it real meanwhile"):
+        store.review(known.alert_id, "false", "", Action("ben", "review"), expected=Seen("open", None))
+    assert store.alert(known.alert_id) == after
+    assert len(store.audit(limit=9)) == 1
+    seen = Seen("real", iso_time(5000.0))
+    assert store.review(known.alert_id, "false", "", Action("ben", "review"), expected=seen) is not None
+
+
+def test_a_store_of_before_is_taken_over_and_logs_everybody_out(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    old = Store(path)
+    old.record(Action("anna", "login"))
+    old.close()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE sessions")
+        db.execute("CREATE TABLE sessions (key TEXT PRIMARY KEY, user TEXT NOT NULL, used REAL NOT NULL) WITHOUT ROWID")
+        db.execute("INSERT INTO sessions VALUES ('k', 'anna', 1.0)")
+        db.execute("PRAGMA user_version = 1")
+    store = Store(path)
+    assert store.sessions() == [("k", "anna", "", 1.0)]
+    assert len(store.audit(limit=9)) == 1
+
+
+def test_what_was_refused_leaves_no_entry_and_what_works_leaves_one(store: Store) -> None:
+    with (
+        pytest.raises(ZeroDivisionError),
+        store.recording(Action("anna", "zones", camera="gate"), refused=(ZeroDivisionError,)),
+    ):
         1 / 0  # noqa: B018
     assert store.audit(limit=9) == []
     with store.recording(Action("anna", "zones", camera="gate", detail={"before": 1, "after": 2})):
         pass
     assert store.audit(limit=9) == [
         {
-            "id": 1,
+            "id": 2,
             "at": 5000.0,
             "user": "anna",
             "action": "zones",

@@ -17,11 +17,14 @@ from spade_core.gallery import Gallery
 from spade_core.gallery_versions import prunable
 from spade_core.motion import GRID
 from spade_core.scorer import SpadeParameters
-from stream.drift_follow import Followed, Follower, OldAlert, follow
+from stream.drift_alerts import OldAlert
+from stream.drift_follow import MOST_REBUILDS, Followed, Follower, follow
 from stream.drift_guard import BY_ALERT, DAY, FAR, FULL, SILENCES, UNREADABLE, YOUNG, FollowLimits, Told
 from stream.drift_store import DriftStore
 from stream.enroll import enroll
+from stream.gallery_add import new_frames
 from stream.kept_frame import KeptFrame
+from stream.normal_judge import AsSeen
 from stream.sources.base import SourceFrame
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -68,6 +71,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def follower_of(gallery: Gallery, *, limits: FollowLimits = LIMITS, **options: Any) -> Follower:
+    """With nothing set for any camera, unless a test says so."""
+    values = {"extractor": tiny_extractor(), "cameras": {}, "on_progress": lambda progress: None, **options}
+    return Follower(gallery, limits=limits, **values)
+
+
 class Yard:
     """A gallery of 60 frames, its candidates, and what follows."""
 
@@ -83,9 +92,7 @@ class Yard:
     def follow(
         self, *, told: list[Told] | None = None, old: list[OldAlert] | None = None, now: float = NOW, dry: bool = False
     ) -> Followed:
-        follower = Follower(
-            Gallery(self.folder), extractor=tiny_extractor(), limits=LIMITS, on_progress=lambda progress: None
-        )
+        follower = follower_of(Gallery(self.folder))
         return follow(
             "yard",
             follower,
@@ -192,7 +199,7 @@ def test_an_approach_in_small_steps_is_stopped_where_one_step_would_have_been(ya
 def joins_at_once(yard: Yard, brighter: float) -> bool:
     """Whether a picture would join what was enrolled, with nothing between the two."""
     anchor = Gallery(yard.folder, "v000001")
-    follower = Follower(anchor, extractor=tiny_extractor(), limits=LIMITS, on_progress=lambda progress: None)
+    follower = follower_of(anchor)
     store = DriftStore(yard.folder.parent / "once", most=10)
     store.keep(a_frame(brighter))
     verdict, _ = follower.decide(store.candidates("yard"), told=[], old=[], now=NOW)
@@ -208,6 +215,42 @@ def test_a_candidate_that_would_silence_an_alert_is_refused(yard: Yard) -> None:
 
     assert (found.added, dict(found.refused)) == (1, {SILENCES: 1})
     assert [frame.source[-13:] for frame in Gallery(yard.folder).frames[60:]] == ["00:00:05.000Z"]
+
+
+def test_old_alerts_are_judged_as_their_cameras_would_see_them_now(yard: Yard) -> None:
+    speaking = a_frame(0.2)  # far below the threshold, unless its camera was made much more sensitive since
+    yard.store.keep(replace(speaking, frame_time=OLD))
+    old = [OldAlert(speaking, threshold(yard))]
+
+    assert decided(yard, old) == ([0], {})
+    assert decided(yard, old, cameras={"gate": AsSeen(threshold_factor=0.001)}) == ([], {SILENCES: 1})
+
+
+def decided(yard: Yard, old: list[OldAlert], **options: Any) -> tuple[list[int], dict[str, int]]:
+    """Places of the candidates that would join, and why the others would not."""
+    follower = follower_of(Gallery(yard.folder), **options)
+    verdict, _ = follower.decide(yard.store.candidates("yard"), told=[], old=old, now=NOW)
+    return verdict.accepted, dict(verdict.refused)
+
+
+def test_what_the_version_as_it_is_made_would_silence_is_refused_too(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept of all frames is chosen anew then: here, something that is all like the alert."""
+    speaking, rebuilt = a_frame(0.2), list[int]()
+    alike = new_frames(Gallery(yard.folder), [speaking], extractor=tiny_extractor(), inside=[None])
+
+    def joined(follower: Follower, new: Any) -> Any:
+        rebuilt.append(len(new))
+        return follower._with(alike)
+
+    monkeypatch.setattr(Follower, "_joined", joined)
+    yard.collect(*[0.0] * 5)
+    old = [OldAlert(speaking, threshold(yard) / 1000)]
+
+    assert decided(yard, old, limits=replace(LIMITS, day_part=0.2)) == ([], {SILENCES: 5})
+    assert rebuilt == [5, 4, 3]
+    assert len(rebuilt) == MOST_REBUILDS, "then none of them joins"
 
 
 def test_an_alert_that_is_silent_today_holds_nothing_up(yard: Yard) -> None:
@@ -256,5 +299,6 @@ def test_a_gallery_of_another_network_is_refused(yard: Yard) -> None:
             Gallery(yard.folder),
             extractor=tiny_extractor(weights_id="others"),
             limits=LIMITS,
+            cameras={},
             on_progress=lambda progress: None,
         )

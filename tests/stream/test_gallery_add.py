@@ -9,9 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from tiny_extractor import SIDE, Footage, a_picture, brief_settings, tiny_extractor
 
 from spade_core.campus import CampusParameters
+from spade_core.confirmed import WithJoined
 from spade_core.errors import GalleryCorrupt, GalleryError, GalleryMismatch, InputError
 from spade_core.gallery import Gallery, GalleryFrame
 from spade_core.gallery_versions import use_version
@@ -22,7 +24,7 @@ from stream import gallery_add
 from stream.engine import open_scene
 from stream.enroll import Progress, enroll
 from stream.errors import SourceCorrupt, SourceNotFound, UsageError
-from stream.gallery_add import AddSettings, add_frames, add_kept
+from stream.gallery_add import AddSettings, add_frames, add_kept, new_frames
 from stream.kept_frame import KeptFrame
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -298,6 +300,18 @@ def test_without_a_word_for_it_a_frame_takes_its_chance_in_the_bank(campus: Path
     joined(campus, bright, confirmed=False)
 
     assert strength(campus, bright) > 1
+
+
+def test_what_joins_can_be_foreseen_exactly(campus: Path):
+    before, frames = joined(campus, kept(a_picture(150))), [kept(a_picture(30)), kept(a_picture(200), motion=3.0)]
+    new = new_frames(before, frames, extractor=tiny_extractor(), inside=[None, None])
+    foreseen = WithJoined(before, new, parameters=BANK_OF_ONE, device=torch.device("cpu"))
+
+    after = joined(campus, *frames, confirmed=False)
+
+    assert set(foreseen.arrays) == {"bank", "usual_speed"}
+    for name, array in foreseen.arrays.items():
+        np.testing.assert_array_equal(array, after.array(name))
 
 
 def test_what_was_confirmed_stays_normal_when_more_is_added(campus: Path):

@@ -86,6 +86,13 @@ def test_it_asks_for_cameras_until_an_empty_line() -> None:
     assert "spade-stream run spade-stream.yaml" in person.saw
 
 
+def test_an_address_with_a_parameter_that_nobody_knows_goes_into_the_secrets_and_still_takes_a_password() -> None:
+    person = Person("gate", "rtsp://192.0.2.11/live?x=abc", "viewer", "", "", "n", secrets=("s3cret",))
+    assert run_init(arguments(), person.terminal, interactive=True) == 0
+    assert cameras() == [{"id": "gate", "source": "${CAMERA_GATE_URL}", "fps": 5.0}]
+    assert "CAMERA_GATE_URL='rtsp://viewer:s3cret@192.0.2.11/live?x=abc'\n" in Path("spade-stream.env").read_text()
+
+
 def test_a_wrong_answer_is_named_and_asked_again() -> None:
     person = Person(
         *("north gate",),

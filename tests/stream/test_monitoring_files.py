@@ -108,6 +108,7 @@ def test_grafana_is_told_where_both_are() -> None:
     assert [board["type"] for board in boards["providers"]] == ["file"]
 
 
+@pytest.mark.promtool
 @needs_promtool
 def test_prometheus_takes_the_rules_and_the_configuration(folder: Path) -> None:
     assert f"{len(rules())} rules found" in promtool("check", "rules", "alerts.yml", cwd=folder)
@@ -132,6 +133,64 @@ CASES = {
         fires_at="13m",
         labels={"camera": "gate"},
     ),
+    "SpadeNotAnswering": Case(
+        {'up{job="spade-stream",instance="site:8470"}': "1x9 0x20"},
+        quiet_at="10m",
+        fires_at="12m",
+        labels={"job": "spade-stream", "instance": "site:8470"},
+    ),
+    "SpadeSupervisorNotUp": Case({"spade_supervisor_up": "1x9 0x20"}, quiet_at="10m", fires_at="12m"),
+    "SpadeSceneFailed": Case(
+        {'spade_scene_failed{scene="dock"}': "_x9 1x20"}, quiet_at="10m", fires_at="13m", labels={"scene": "dock"}
+    ),
+    "SpadeWorkerDegraded": Case(
+        {
+            'spade_worker_state{state="DEGRADED"}': "0x9 1x20",
+            'spade_worker_state{state="RUNNING"}': "1x9 0x20",
+        },
+        quiet_at="14m",
+        fires_at="16m",
+        labels={"state": "DEGRADED"},
+    ),
+    "SpadeMessagesLost": Case(
+        {
+            'spade_worker_lost_messages_total{kind="start"}': "0x9 7x40",  # 0 is told before anything is lost
+            'spade_worker_lost_messages_total{kind="end"}': "0x50",
+        },
+        quiet_at="9m",
+        fires_at="11m",
+        labels={"kind": "start"},
+    ),
+    "SpadeOutboxNotReadable": Case({"spade_outbox_up": "1x9 0x20"}, quiet_at="11m", fires_at="13m"),
+    "SpadeSinkFailing": Case(
+        {'spade_sink_failing{sink="hook"}': "0x9 1x20", 'spade_sink_failing{sink="archive"}': "0x2 1x3 0x30"},
+        quiet_at="14m",
+        fires_at="16m",
+        labels={"sink": "hook"},
+    ),
+    "SpadeAlertsLaidAside": Case(
+        {
+            'spade_sink_rejected_total{sink="hook"}': "0x9 1x20",
+            'spade_sink_rejected_total{sink="archive"}': "5x30",  # of before
+        },
+        quiet_at="9m",
+        fires_at="11m",
+        labels={"sink": "hook"},
+    ),
+    "SpadeFramesOld": Case(
+        {
+            'spade_frame_age_seconds_bucket{camera="gate",le="5.0"}': "0x60",
+            'spade_frame_age_seconds_bucket{camera="gate",le="10.0"}': "0+60x60",
+            'spade_frame_age_seconds_bucket{camera="gate",le="+Inf"}': "0+60x60",
+            'spade_frame_age_seconds_bucket{camera="back",le="5.0"}': "0+60x60",
+            'spade_frame_age_seconds_bucket{camera="back",le="10.0"}': "0+60x60",
+            'spade_frame_age_seconds_bucket{camera="back",le="+Inf"}': "0+60x60",
+        },
+        quiet_at="9m",
+        fires_at="20m",
+        labels={"camera": "gate"},
+    ),
+    "SpadeConfigRefused": Case({"spade_config_last_reload_successful": "1x9 0x20"}, quiet_at="14m", fires_at="16m"),
     "SpadeWorkerNotUp": Case({"spade_worker_up": "1x9 0x20"}, quiet_at="10m", fires_at="12m"),
     "SpadeOutboxGrowing": Case(
         {
@@ -155,6 +214,11 @@ CASES = {
 }
 
 
+def test_every_rule_is_tried() -> None:
+    assert set(CASES) == {rule["alert"] for rule in rules()}
+
+
+@pytest.mark.promtool
 @needs_promtool
 @pytest.mark.parametrize("alert", CASES)
 def test_a_rule_fires_when_something_is_wrong_and_not_before(folder: Path, alert: str) -> None:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from feed_fakes import a_place, fill
 from sink_partners import (
@@ -26,12 +28,13 @@ from sink_partners import (
 
 from stream import programs
 from stream.config import Config, build_config
-from stream.errors import SinkError
-from stream.messages import Alert, CameraState, Phase, StateEvent
+from stream.errors import SinkError, SinkRefused
+from stream.messages import Alert, CameraState, Evidence, Phase, Region, StateEvent
 from stream.sink_sections import MqttSection
 from stream.sinks.home_assistant import Topics, device, object_id
 from stream.sinks.mqtt import MqttSink, open_mqtt
 from stream.sinks.mqtt_link import check_mqtt
+from stream.sinks.smaller import fitted
 
 CAMERAS = {"gate": "yard", "door": "hall"}
 LIVE = StateEvent("gate", CameraState.LIVE, "frames arrive", 1_700_000_000.0, 3)
@@ -152,15 +155,20 @@ def test_the_alert_of_a_camera_that_nobody_watches_is_unavailable_but_its_state_
     assert set(parts["state"]["options"]) == set(CameraState)
 
 
-def test_without_snapshots_there_is_no_camera_entity() -> None:
+def test_without_snapshots_an_earlier_camera_entity_is_removed() -> None:
     made = json.loads(device(Topics("p", "ha"), "gate", "yard", snapshots=False))
-    assert "snapshot" not in made["components"]
+    # In Home Assistant's words: a component that has its platform alone is to go.
+    assert made["components"]["snapshot"] == {"platform": "camera"}
 
 
 def test_cameras_whose_names_differ_in_a_dot_are_two_devices() -> None:
     assert object_id("p", "a.b") != object_id("p", "a_b")
-    assert object_id("p", "a-b_1") == "p_a-b_1"
+    assert object_id("p", "a-b_1").startswith("p_a-b_1_")
     assert set(object_id("site/p", "a.b")) <= set("sitep_abcdef0123456789")
+
+
+def test_a_prefix_and_a_camera_that_read_alike_together_are_two_devices() -> None:
+    assert object_id("a_b", "c") != object_id("a", "b_c")
 
 
 @pytest.mark.mqtt
@@ -174,7 +182,7 @@ def test_every_camera_is_announced_and_one_that_left_is_cleared(tmp_path: Path) 
             sink.tell(LIVE)
             one = retained(broker.port)
 
-    announced = "homeassistant/device/spade-stream_{}/config".format
+    announced = Topics("spade-stream", "homeassistant").announcement
     assert {announced("gate"), announced("door")} <= set(both)
     assert announced("gate") in one
     assert [topic for topic in one if "door" in topic] == []
@@ -209,14 +217,113 @@ def test_an_alert_that_is_open_stays_on_over_a_restart_of_sink_and_broker(tmp_pa
         assert retained(broker.port)["spade-stream/cameras/gate/alert"] == b"ON"
 
 
+@pytest.mark.mqtt
+def test_a_camera_that_left_and_came_back_is_not_on_for_an_alert_of_before(tmp_path: Path) -> None:
+    with a_broker(tmp_path) as broker:
+        with a_sink(broker.port, tmp_path) as sink:
+            sink.deliver(an_alert(1), NOTHING)
+        with a_sink(broker.port, tmp_path, {"door": "hall"}) as sink:
+            sink.deliver(an_alert(2, alert_id="a1", phase=Phase.END), NOTHING)
+        with a_sink(broker.port, tmp_path) as sink:
+            sink.tell(LIVE)
+            assert retained(broker.port)["spade-stream/cameras/gate/alert"] == b"OFF"
+
+
+@pytest.mark.mqtt
+def test_without_snapshots_the_picture_of_an_earlier_run_is_cleared(tmp_path: Path) -> None:
+    with a_broker(tmp_path) as broker:
+        with a_sink(broker.port, tmp_path) as sink:
+            sink.deliver(an_alert(1), PICTURES)
+        assert "spade-stream/cameras/gate/snapshot" in retained(broker.port)
+        with a_sink(broker.port, tmp_path, snapshots=False) as sink:
+            sink.tell(LIVE)
+            assert "spade-stream/cameras/gate/snapshot" not in retained(broker.port)
+
+
+# -- sizes ------------------------------------------------------------------------------------------------------------
+
+
+def a_large_picture() -> bytes:
+    """A JPEG of noise, 300 kB at least, which no other quality makes much smaller."""
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    return cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+
+
+def test_a_picture_is_made_smaller_until_it_fits_and_one_that_fits_is_left_alone() -> None:
+    large = a_large_picture()
+    small = fitted(large, 20_000)
+    assert 0 < len(small) <= 20_000
+    assert cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_COLOR) is not None
+    assert fitted(large, len(large)) is large
+    assert fitted(large, 100) == b""
+    assert fitted(b"no picture", 5) == b""
+
+
+@pytest.mark.mqtt
+@pytest.mark.fault(
+    "a snapshot is larger than the MQTT broker takes", "made smaller or left out; the alert is delivered"
+)
+@pytest.mark.parametrize(
+    ("version", "limit"),
+    [(5, "max_packet_size 50000"), (3, "max_packet_size 50000"), (5, "message_size_limit 50000")],
+    ids=["the broker says how much", "the broker hangs up", "the broker refuses the message"],
+)
+def test_a_snapshot_that_the_broker_does_not_take_holds_up_nothing(tmp_path: Path, version: int, limit: str) -> None:
+    evidence = Evidence(b"", a_large_picture())
+    with (
+        a_broker(tmp_path, "allow_anonymous true", limit) as broker,
+        listening(broker.port) as listener,
+        a_sink(broker.port, tmp_path, version=version) as sink,
+    ):
+        sink.tell(LIVE)
+        for seq in (1, 2):
+            deliver_until_taken(sink, an_alert(seq), lambda error: None, evidence)
+        wait_until(lambda: "a2" in heard(listener))
+        kept = retained(broker.port)
+
+    assert 0 < len(kept["spade-stream/cameras/gate/snapshot"]) < 50_000
+    assert kept["spade-stream/cameras/gate/alert"] == b"ON"
+
+
+@pytest.mark.mqtt
+def test_a_snapshot_that_cannot_be_made_smaller_is_left_out_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    limit = ("allow_anonymous true", "max_packet_size 20000")
+    with a_broker(tmp_path, *limit) as broker, a_sink(broker.port, tmp_path) as sink:
+        sink.deliver(an_alert(1), Evidence(b"", bytes(100_000)))
+        kept = retained(broker.port)
+    assert kept["spade-stream/cameras/gate/alert"] == b"ON"
+    assert "spade-stream/cameras/gate/snapshot" not in kept
+    assert "its snapshot of 100000 bytes is left out" in caplog.text
+
+
+@pytest.mark.mqtt
+def test_an_alert_that_is_too_large_is_refused_but_switches_its_camera_over_restarts_too(tmp_path: Path) -> None:
+    end = an_alert(2, alert_id="a1", phase=Phase.END, regions=[Region((1, 2, 3, 4), ((1, 2),) * 4000, 10, 2.0)])
+    with a_broker(tmp_path, "allow_anonymous true", "max_packet_size 20000") as broker:
+        with a_sink(broker.port, tmp_path) as sink:
+            sink.deliver(an_alert(1), NOTHING)
+            with pytest.raises(SinkRefused, match="takes 20000 bytes, and the alert has"):
+                sink.deliver(end, NOTHING)
+            assert retained(broker.port)["spade-stream/cameras/gate/alert"] == b"OFF"
+        with a_sink(broker.port, tmp_path) as sink:
+            sink.tell(LIVE)
+            assert retained(broker.port)["spade-stream/cameras/gate/alert"] == b"OFF"
+
+
 # -- faults -----------------------------------------------------------------------------------------------------------
 
 
-def deliver_until_taken(sink: MqttSink, alert: Alert, failed: Callable[[SinkError], object]) -> None:
-    """As the runner does."""
+def deliver_until_taken(
+    sink: MqttSink, alert: Alert, failed: Callable[[SinkError], object], evidence: Evidence = PICTURES
+) -> None:
+    """As the runner does, but for its pauses; what is refused for good is an error here."""
     while True:
         try:
-            return sink.deliver(alert, PICTURES)
+            return sink.deliver(alert, evidence)
+        except SinkRefused:
+            raise
         except SinkError as error:
             failed(error)
 
@@ -252,7 +359,7 @@ def test_a_broker_that_is_killed_and_started_again_gets_every_alert(tmp_path: Pa
     assert kept["spade-stream/cameras/gate/alert"] == b"ON"
     assert json.loads(kept["spade-stream/cameras/gate/state"])["state"] == "LIVE"
     assert kept["spade-stream/status"] == b"online"
-    assert "homeassistant/device/spade-stream_door/config" in kept
+    assert Topics("spade-stream", "homeassistant").announcement("door") in kept
 
 
 @pytest.mark.mqtt
@@ -371,6 +478,30 @@ def test_a_topic_that_the_broker_forbids_is_an_error_and_not_a_delivery(tmp_path
         for _ in range(2):
             with pytest.raises(SinkError, match="refuses what is published: Not authorized"):
                 sink.deliver(an_alert(1), PICTURES)
+
+
+@pytest.mark.mqtt
+@pytest.mark.fault("MQTT broker's access list forbids the discovery", "said in the status; alerts go on")
+def test_a_standing_topic_that_the_broker_forbids_is_told_though_alerts_are_delivered(tmp_path: Path) -> None:
+    login = {"username": "sink", "password": "right", "prefix": "allowed", "discovery": "forbidden"}
+    with a_guarded_broker(tmp_path) as broker, a_sink(broker.port, tmp_path, **login) as sink:
+        sink.deliver(an_alert(1), PICTURES)
+        wait_until(sink.tend)
+        said = str(sink.tend())
+    assert "does not take forbidden/device/" in said
+    assert "Not authorized. Check its access list" in said
+
+
+@pytest.mark.mqtt
+def test_while_an_alert_is_refused_states_of_cameras_are_told(tmp_path: Path) -> None:
+    (tmp_path / "rights").write_text("topic write spade-stream/cameras/#\n")
+    (tmp_path / "rights").chmod(0o600)
+    settings = ("allow_anonymous true", f"acl_file {tmp_path / 'rights'}", "user root")
+    with a_broker(tmp_path, *settings) as broker, a_sink(broker.port, tmp_path, discovery=None) as sink:
+        for _ in range(2):
+            with pytest.raises(SinkError, match="Not authorized"):
+                sink.deliver(an_alert(1), PICTURES)
+            sink.tell(STALLED)
 
 
 def test_a_secret_file_that_is_missing_stops_the_check(tmp_path: Path) -> None:

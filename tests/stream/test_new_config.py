@@ -61,6 +61,12 @@ def test_a_password_before_the_host_becomes_a_variable(typed: str, stands_there:
         "rtsp://cam/user=admin_password=secret_channel=1",
         "rtsp://secret@cam/1",
         "rtsp://admin:x@cam/1?token=secret",
+        "rtsp://admin:x@cam/1?whatever=secret",
+        "rtsp://cam/live?account=admin&pw=secret",
+        "http://cam/c?code=secret",
+        "http://cam/c?pin=1234",
+        "http://cam/c?channel=1&x=secret",
+        "http://cam/c?s3cret",
     ],
 )
 def test_a_secret_elsewhere_makes_the_whole_address_a_variable(typed: str) -> None:
@@ -68,7 +74,17 @@ def test_a_secret_elsewhere_makes_the_whole_address_a_variable(typed: str) -> No
 
 
 @pytest.mark.parametrize(
-    "typed", ["rtsp://cam/1", "0", "campus:?seed=7", "video.mp4", "rtsp://viewer:${CAMERA_PASSWORD}@cam/1", "${CAM}"]
+    "typed",
+    [
+        "rtsp://cam/1",
+        "rtsp://cam/c?channel=1&subtype=0",
+        "rtsp://cam/1?x=${TOKEN}",
+        "0",
+        "campus:?seed=7",
+        "video.mp4",
+        "rtsp://viewer:${CAMERA_PASSWORD}@cam/1",
+        "${CAM}",
+    ],
 )
 def test_what_holds_no_secret_stays_as_it_is(typed: str) -> None:
     assert part_secrets(typed, "GATE") == (typed, {})

@@ -66,7 +66,7 @@ def put(
 def chosen(outbox: Outbox, alert_id: str = "a", **options: Any) -> list[tuple[int, str]]:
     """(number of the frame, phase) of what is chosen."""
     values = {"message": None, "regions": (), **options}
-    found = chosen_frames(outbox, alert_id, preprocess=PREPROCESS, **values)
+    found = chosen_frames(outbox, alert_id, preprocess=PREPROCESS, **values).chosen
     return [(one.frame.frame_seq, str(one.alert.phase)) for one in found]
 
 
@@ -97,12 +97,25 @@ def test_of_a_long_alert_frames_are_spread_from_the_first_to_the_last(outbox: Ou
     assert (len(seqs), seqs[0], seqs[-1]) == (MOST_FRAMES, 1, 30)
 
 
+def test_of_an_alert_over_a_change_of_scene_only_the_strongest_frames_scene_is_meant(outbox: Outbox) -> None:
+    put(outbox, "a", 1, START, scene="day", score=1.5)
+    put(outbox, "a", 2, UPDATE, scene="night", score=4.0)
+    put(outbox, "a", 3, UPDATE, scene="night", score=2.0)
+    put(outbox, "a", 4, END, scene="day", score=3.0)
+
+    found = chosen_frames(outbox, "a", message=None, regions=(), preprocess=PREPROCESS)
+
+    assert (found.scene, [one.frame.frame_seq for one in found.chosen], found.left_out) == ("night", [2, 3], 2)
+    end = chosen_frames(outbox, "a", message=END, regions=(0,), preprocess=PREPROCESS)
+    assert (end.scene, [one.frame.frame_seq for one in end.chosen], end.left_out) == ("day", [4], 0)
+
+
 def test_a_region_is_one_of_the_strongest_message(outbox: Outbox) -> None:
     put(outbox, "a", 1, START, score=1.5, regions=(RIGHT, LEFT))
     put(outbox, "a", 5, UPDATE, score=3.0, regions=(LEFT,))
     put(outbox, "a", 6, UPDATE, score=2.0, regions=(RIGHT,))
 
-    found = chosen_frames(outbox, "a", message=None, regions=(0,), preprocess=PREPROCESS)
+    found = chosen_frames(outbox, "a", message=None, regions=(0,), preprocess=PREPROCESS).chosen
 
     # The start has it too, as its second one; frame 6 has none at that place.
     assert [one.frame.frame_seq for one in found] == [1, 5]
@@ -121,7 +134,7 @@ def test_a_region_of_something_that_moves_is_only_where_it_is_strongest(outbox: 
 def test_where_a_region_joins_is_known_from_the_size_of_the_mask(outbox: Outbox) -> None:
     put(outbox, "a", 1)
 
-    (one,) = chosen_frames(outbox, "a", message=None, regions=(0,), preprocess=PREPROCESS)
+    (one,) = chosen_frames(outbox, "a", message=None, regions=(0,), preprocess=PREPROCESS).chosen
 
     assert one.inside is not None
     # 40 of 160 pixels across are 16 of 64, 40 of 80 down are 32; and an eighth of the side (8) more.
@@ -225,6 +238,16 @@ def test_alerts_of_other_scenes_and_of_longer_ago_are_left_out_but_never_the_one
     found = history(outbox, dict.fromkeys(range(9), (2.0, 0.0)), since=1003.0)
 
     assert sorted(one.alert_id for one in found.silenced) == ["a", "c"]
+
+
+def test_one_that_went_on_in_another_scene_is_not_called_silenced(outbox: Outbox) -> None:
+    for seq, alert_id in ((1, "a"), (11, "b")):
+        put(outbox, alert_id, seq, START)
+        put(outbox, alert_id, seq + 1, END, scene="yard-night")
+
+    found = history(outbox, {1: (2.0, 0.5), 11: (2.0, 1.5)})  # the night's frames are another gallery's
+
+    assert (found.silenced, found.kept, found.not_rescored) == ((), (Rescored("b", 2.0, 1.5),), 1)
 
 
 @pytest.mark.parametrize("lost", ["start", "end"])

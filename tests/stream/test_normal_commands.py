@@ -17,7 +17,7 @@ from stream.cli import main
 from stream.enroll import enroll
 from stream.kept_frame import KeptFrame, encode_kept
 from stream.messages import Alert, Evidence, Phase, Region
-from stream.normal_commands import in_words
+from stream.normal_commands import MOST_TOLD, _bounded, in_words
 from stream.operator_settings import CameraOperator, OperatorSettings, change_settings
 from stream.outbox import Outbox
 from stream.stopping import StopSignal
@@ -119,6 +119,24 @@ def test_what_is_normal_joins_as_a_new_version_and_can_be_undone(
     assert asked(site, capsys, "bright", "--dry-run")["silenced"] == foreseen["silenced"]
 
 
+def test_a_new_enrolment_says_what_was_called_normal_and_is_not_in_it(
+    site: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.commands._open_to_watch", lambda camera, stop: Footage(400))
+    put(site, "bright", a_picture(200, side=SIDE))
+    asked(site, capsys, "bright")
+
+    assert main(["enroll", str(site), "--camera", "gate", "--progress", "json"]) == 0
+    said = capsys.readouterr().out
+    assert "1 frame(s) called normal in v000002 are not in this version" in said
+    assert json.loads(said.splitlines()[-1])["result"]["normal_left_out"] == 1
+
+    assert main(["enroll", str(site), "--camera", "gate", "--progress", "json"]) == 0
+    said = capsys.readouterr().out
+    assert "called normal" not in said
+    assert json.loads(said.splitlines()[-1])["result"]["normal_left_out"] == 0
+
+
 def test_only_a_region_of_it_can_become_normal(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(site, "square", with_square(40, 200), seq=1)
     put(site, "all-of-it", a_picture(200, side=SIDE), seq=2)
@@ -170,10 +188,12 @@ def test_people_are_told_in_words(site: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_dry_run_says_so(tmp_path: Path) -> None:
-    nothing = {"scene": "gate", "from": "v000001", "version": None, "frames": 1, "rescored": 0, "not_rescored": 2}
+    nothing = {"scene": "gate", "from": "v000001", "version": None, "frames": 1, "left_out": 3}
+    history = {"rescored": 0, "not_rescored": 2, "silenced": [], "kept": []}
 
-    lines = in_words({**nothing, "silenced": [], "kept": [], "undo": None}, tmp_path)
+    lines = in_words({**nothing, **history, "undo": None}, tmp_path)
 
+    assert lines[-2] == "  3 frame(s) of the alert show another scene of the camera and are left out"
     assert lines[-1] == f"{tmp_path}: v000001 stays in force; without --dry-run this makes a new version"
 
 
@@ -200,3 +220,11 @@ def test_an_alert_that_is_not_there_is_wrong_usage(site: Path, capsys: pytest.Ca
 
     assert main(["gallery", "normal", str(site), "dark"]) == 2
     assert "there is no alert 'dark'" in capsys.readouterr().err
+
+
+def test_a_program_is_told_of_so_many_alerts_as_fit_a_line_and_of_all_by_their_number() -> None:
+    silenced = [{"alert_id": f"a{n}", "before": 2.0, "after": 0.5, "real": n < 3} for n in range(5000)]
+    told = _bounded({"scene": "gate", "silenced": silenced, "kept": silenced[:1]})
+    assert told["silenced"] == silenced[:MOST_TOLD]
+    assert (told["silenced_count"], told["silenced_real_count"], told["kept_count"]) == (5000, 3, 1)
+    assert len(json.dumps(told)) < 100_000

@@ -135,6 +135,21 @@ def test_a_damaged_file_is_not_written_over(path: Path) -> None:
     assert path.read_bytes() == b'{"schema":'
 
 
+def test_what_would_be_too_much_to_be_read_again_is_not_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change_settings(path, lambda settings: settings.put("gate", SET))
+    before = path.read_bytes()
+    monkeypatch.setattr(operator_settings, "_MOST_BYTES", len(before) + 50)
+
+    with pytest.raises(ValueError, match=r"would take \d+ bytes; \d+ fit: remove zones"):
+        change_settings(path, lambda settings: settings.put("yard", SET))
+    assert path.read_bytes() == before
+    assert read_settings(path).of("gate") == SET
+
+
+def test_the_file_takes_no_more_room_than_it_must() -> None:
+    assert b" " not in encode_settings(OperatorSettings(1, {"gate": SET})).replace(b"roadworks", b"")
+
+
 def test_a_file_that_cannot_be_written_is_an_error_that_names_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

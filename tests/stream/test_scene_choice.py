@@ -14,6 +14,7 @@ from stream.scene_choice import (
     CHECKS,
     CLEARLY,
     FITS,
+    MOST_DOUBTS,
     SceneChoice,
     SceneEntry,
     ScenePlan,
@@ -253,6 +254,54 @@ def test_doubt_ends_when_the_present_scene_fits_again() -> None:
     pictures.see((2.2, 0.9), (0.9, 2.2))
 
     assert pictures.choice.doubt == ""
+
+
+def test_of_three_scenes_two_may_take_turns_at_beating_the_one_in_force() -> None:
+    choice = in_daylight().choice
+    found = []
+    for n in range(6):
+        best, other = ("night", "gate") if n % 2 else ("gate", "night")
+        choice.see(2000.0 + n, {"day": 2.5, best: 0.9, other: 1.0})
+        found.append((choice.scene, bool(choice.doubt)))
+
+    # Counted against the scene in force, whoever beats it; the best of the last check is entered, and scored by.
+    assert found == [("day", True)] * (CHECKS - 1) + [("night", False)] * 3
+
+
+def at_dusk(pictures: Pictures, times: int) -> list[bool]:
+    """Checks that say by turns that it is night, and that both fit alike; whether each puts off scoring."""
+    doubts = []
+    for n in range(times):
+        pictures.see((CLEARLY * 1.2 + (0.01 if n % 2 == 0 else -0.01), 1.2))
+        doubts.append(bool(pictures.choice.doubt))
+    return doubts
+
+
+def test_light_that_hovers_between_two_scenes_puts_off_scoring_a_few_times_only() -> None:
+    doubts = at_dusk(in_daylight(), 60)
+
+    assert doubts == [n % 2 == 0 and n < 2 * MOST_DOUBTS for n in range(60)]
+
+
+def test_there_may_be_doubt_again_once_the_scene_in_force_has_fitted_best_for_a_while() -> None:
+    pictures = in_daylight()
+    at_dusk(pictures, 20)
+    pictures.see((1.25, 1.2), times=CHECKS)  # alike: that settles nothing
+    assert not any(at_dusk(pictures, 2))
+    pictures.see((0.9, 1.2), times=CHECKS)
+
+    assert at_dusk(pictures, 2) == [True, False]
+
+
+def test_a_view_that_comes_and_goes_is_scored_again_too() -> None:
+    pictures = in_daylight()
+    doubts = []
+    for _ in range(5):
+        for fits in ((AWAY, AWAY), (1.0, 2.0)):
+            pictures.see(fits)
+            doubts.append(bool(pictures.choice.doubt))
+
+    assert doubts == [True, False, True, False, True] + [False] * 5  # five seconds of it
 
 
 def test_someone_before_the_camera_raises_no_doubt() -> None:

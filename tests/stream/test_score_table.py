@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from stream.score_table import ScoreTable, read_table
+from stream.score_table import ScoreTable, joined, read_rows, read_table
 from stream.scorelog import ScoreLog, ScoreRow, read_scores
 
 NOON = 1_700_049_600.0  # 2023-11-15 12:00 UTC
@@ -70,20 +72,63 @@ def test_a_camera_without_scores_has_none(tmp_path: Path) -> None:
     assert len(read_table(tmp_path, "gate")) == len(ScoreTable.of([])) == 0
 
 
+def test_a_file_with_other_columns_is_named(tmp_path: Path) -> None:
+    file = written(tmp_path, [row(0)]) / "gate" / "2023-11-15.csv"
+    file.write_text(file.read_text().replace("frame_seq", "seq"))
+
+    with pytest.raises(ValueError, match=r"2023-11-15.csv, line 1: its columns"):
+        read_table(tmp_path, "gate")
+
+
 @pytest.mark.parametrize(
-    ("damage", "what"),
+    "damage",
     [
-        (lambda text: text.replace("frame_seq", "seq"), "line 1: its columns"),
-        (lambda text: text[:-12], r"2023-11-15.csv, lines 2 to 3: each must have 11 columns"),
-        (lambda text: text.replace("0.5,,", "low,,"), "lines 2 to 3: could not convert"),
-        (lambda text: text.replace("Z,", ","), "UTC"),
-        (lambda text: text.replace("2023-11-15T", "yesterday "), "lines 2 to 3"),
+        lambda line: b"\0" * len(line),
+        lambda line: line[:-9],
+        lambda line: line.replace(b"0.5,,", b"low,,"),
+        lambda line: line.replace(b"0.5,,", b"inf,,"),
+        lambda line: line.replace(b"Z,", b","),
+        lambda line: line.replace(b"2023-11-15T", b"yesterday "),
+        lambda line: line.replace(b",1,", b"," + b"9" * 30 + b",", 1),
+        lambda line: line.replace(b'quoted"', b"quoted"),
+        lambda line: b'"' + line,
+        lambda line: b"x" * 200_000,
+        lambda line: b"\xff\xfe",
     ],
 )
-def test_a_damaged_file_is_named_with_the_place(tmp_path: Path, damage: object, what: str) -> None:
-    file = written(tmp_path, [row(0), row(2)]) / "gate" / "2023-11-15.csv"
-    assert callable(damage)
-    file.write_text(damage(file.read_text()))
+def test_a_damaged_row_is_left_out_and_counted_and_no_other_one(tmp_path: Path, damage: Any) -> None:
+    file = written(tmp_path, [row(n) for n in range(5)]) / "gate" / "2023-11-15.csv"
+    lines = file.read_bytes().split(b"\r\n")
+    lines[2] = damage(lines[2])
+    file.write_bytes(b"\r\n".join(lines))
 
-    with pytest.raises(ValueError, match=what):
-        read_table(tmp_path, "gate")
+    table = read_table(tmp_path, "gate")
+
+    assert table.seqs.tolist() == [0, 2, 3, 4]
+    assert table.damaged == 1
+    assert [table.segment_names[code] for code in table.segments] == ["", "", "a, quoted", ""]
+
+
+def test_a_text_with_line_breaks_is_one_row(tmp_path: Path) -> None:
+    folder = written(tmp_path, [row(0), replace(row(1), problem="two\nlines"), row(2)])
+
+    table = read_table(folder, "gate")
+
+    assert (table.seqs.tolist(), table.damaged) == ([0, 1, 2], 0)
+
+
+def test_a_file_goes_on_where_an_earlier_reading_ended(tmp_path: Path) -> None:
+    file = written(tmp_path, [row(0), row(1)]) / "gate" / "2023-11-15.csv"
+    first, end = read_rows(file)
+    whole = file.read_bytes()
+    assert end == len(whole)
+    file.write_bytes(whole + b"2023-11-15T12:00")
+    assert read_rows(file, start=end)[1] == end, "a row that is being written is not read"
+    file.write_bytes(whole)
+    written(tmp_path, [row(2)])
+
+    more, _ = read_rows(file, start=end)
+
+    both = joined([first, more])
+    assert both.seqs.tolist() == [0, 1, 2]
+    assert [both.segment_names[code] for code in both.segments] == ["", "a, quoted", ""]

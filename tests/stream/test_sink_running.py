@@ -18,8 +18,9 @@ from stream.config import Config, build_config
 from stream.errors import ConfigError, SinkError, SinkRefused, UsageError
 from stream.health import write_status
 from stream.messages import Alert, CameraState, Evidence, StateEvent
-from stream.outbox import OutboxReader
+from stream.outbox import Outbox, OutboxReader
 from stream.sink_sections import KafkaSection, SinkSection, WebhookSection
+from stream.sinks.again import bring_again
 from stream.sinks.events import EventBoard
 from stream.sinks.facts import SinkFacts, facts_path, read_facts
 from stream.sinks.registry import KINDS, Surroundings, check_sink, open_sink, section_named
@@ -60,10 +61,11 @@ class Scripted:
         self.told: list[StateEvent] = []
         self.deaf: SinkError | None = None
 
-    def deliver(self, alert: Alert, evidence: Evidence) -> None:
+    def deliver(self, alert: Alert, evidence: Evidence) -> bool | None:
         self.tried.append(alert.seq)
         if alert.seq in self.errors and self.tried.count(alert.seq) <= self.times:
             raise self.errors[alert.seq]
+        return None
 
     def tell(self, event: StateEvent) -> None:
         if self.deaf is not None:
@@ -243,11 +245,63 @@ def test_a_sink_says_how_it_is_doing(tmp_path: Path) -> None:
     assert (told()["delivered"], told()["last_seq"], told()["failing_since"], told()["last_error"]) == (1, 7, None, "")
 
 
-def test_a_laid_aside_alert_does_not_make_a_sink_look_well(tmp_path: Path) -> None:
+def test_a_sink_that_refuses_one_alert_answers_and_so_does_not_fail_but_the_alert_is_counted(tmp_path: Path) -> None:
     facts = SinkFacts(tmp_path / "a.json")
-    facts.failed(SinkRefused("answers 404"))
+    facts.failed(SinkRefused("answers 413"))
     facts.laid_aside(an_alert(1))
+    told = facts.to_json()
+    assert (told["failing_since"], told["rejected_total"], told["delivered"]) == (None, 1, 0)
+
+
+def test_what_does_not_work_beside_the_alerts_counts_as_failing_until_it_works(tmp_path: Path) -> None:
+    facts = SinkFacts(tmp_path / "a.json", wall=lambda: 10.0)
+    facts.complains(SinkError("topic forbidden"))
+    facts.delivered(an_alert(1))
+    told = facts.to_json()
+    assert (told["failing_since"], told["last_error"]) == ("1970-01-01T00:00:10.000Z", "topic forbidden")
+    facts.complains(None)
+    assert facts.to_json()["failing_since"] is None
+
+
+def test_a_message_that_a_sink_does_not_want_is_acknowledged_and_says_nothing_of_how_the_sink_is(
+    tmp_path: Path,
+) -> None:
+    class Choosy(Scripted):
+        def deliver(self, alert: Alert, evidence: Evidence) -> bool | None:
+            super().deliver(alert, evidence)
+            return alert.seq != 1
+
+    facts, stream = SinkFacts(tmp_path / "a.json"), Stream(1)
+    facts.failed(SinkError("is down"))
+    run_sink(Choosy({}), stream, stream.stop, facts=facts)
+    told = facts.to_json()
+    assert (stream.acked, told["delivered"], told["last_error"]) == ([1], 0, "is down")
+
+
+def test_while_an_alert_fails_camera_events_are_told_and_the_sink_looks_no_better_for_it(tmp_path: Path) -> None:
+    stream, sink, board = Stream(1), Scripted({1: SinkError("is down")}), EventBoard(clock=lambda: 0.0)
+    facts = SinkFacts(tmp_path / "a.json")
+    slept = list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 1:
+            board.note(LIVE)
+        stream.stopped = len(slept) == 3
+
+    run_sink(sink, stream, stream.stop, events=board, facts=facts, sleep=sleep)
+    assert sink.told == [LIVE]
     assert facts.to_json()["failing_since"] is not None
+
+
+def test_a_sink_that_has_something_to_do_is_asked_also_when_no_alert_comes(tmp_path: Path) -> None:
+    class Tending(Scripted):
+        def tend(self) -> SinkError | None:
+            return SinkError("old pictures cannot be removed")
+
+    facts, stream = SinkFacts(tmp_path / "a.json"), Stream(0)
+    run_sink(Tending({}), stream, stream.stop, facts=facts)
+    assert facts.to_json()["last_error"] == "old pictures cannot be removed"
 
 
 def test_facts_that_are_missing_or_damaged_are_left_out(tmp_path: Path) -> None:
@@ -333,6 +387,79 @@ def test_a_test_alert_reaches_the_sink_and_is_marked_as_one(tmp_path: Path) -> N
     assert alert.alert_id.startswith("test-")
     assert alert.camera == "spade-stream-test"
     assert "test" in alert.segment
+
+
+def test_a_test_alert_is_sent_also_where_only_other_phases_are_wanted(tmp_path: Path) -> None:
+    with receiving() as receiver:
+        config = a_config(tmp_path, "ipc:///nobody/there", {"type": "webhook", "url": receiver.url, "phases": ["end"]})
+        programs.try_sink(config, "webhook")
+    assert len(receiver.posted) == 1
+
+
+def test_what_was_laid_aside_is_brought_again_with_its_pictures_and_lies_there_no_more(tmp_path: Path) -> None:
+    with receiving(Answer(200), Answer(413)) as receiver:
+        hook = {"type": "webhook", "url": receiver.url, "pictures": ["snapshot"], "pictures_as": "base64"}
+        config = a_config(tmp_path, "ipc:///nobody/there", hook)
+        rejected = Rejected(config.sink_folder / "webhook" / "rejected")
+        with Outbox(config.outbox, config.evidence) as outbox:
+            fill(outbox, 1, 3)
+            for kept in outbox.read_after(0, limit=3):
+                rejected.put(kept, "answered 413")
+        first = programs.bring_again(config, "webhook")
+        said = (len(receiver.posted), first.taken, first.left)
+        second = programs.bring_again(config, "webhook")
+
+    assert said == (3, 2, 1), "what is refused again stays, and keeps back no other"
+    assert "answers 413" in first.problem
+    assert (second.taken, second.left, second.problem) == (1, 0, "")
+    bodies = [json.loads(posted.body) for posted in receiver.posted]
+    assert [body["seq"] for body in bodies] == [1, 2, 3, 2]
+    assert bodies[0]["pictures"]["snapshot"]["base64"]
+
+
+def test_nothing_more_is_brought_again_where_the_sink_is_not_there(tmp_path: Path) -> None:
+    config = a_config(tmp_path, "ipc:///nobody/there", {"type": "webhook", "url": f"http://127.0.0.1:{free_port()}/"})
+    rejected = Rejected(config.sink_folder / "webhook" / "rejected")
+    for seq in (1, 2):
+        rejected.put(an_alert(seq), "answered 410")
+
+    outcome = programs.bring_again(config, "webhook")
+    assert (outcome.taken, outcome.left) == (0, 2)
+    assert "cannot be reached" in outcome.problem
+
+
+def test_a_file_that_is_damaged_keeps_back_no_other_alert(tmp_path: Path) -> None:
+    rejected = Rejected(tmp_path / "rejected")
+    for seq in (1, 2):
+        rejected.put(an_alert(seq), "answered 410")
+    rejected.files()[0].write_text("{")
+
+    outcome = bring_again(Scripted({}), rejected, lambda alert: (alert, Evidence(b"", b"")))
+    assert (outcome.taken, outcome.left) == (1, 1)
+    assert "Move it away" in outcome.problem
+
+
+def test_how_many_lie_aside_is_counted_anew(tmp_path: Path) -> None:
+    rejected = Rejected(tmp_path / "rejected")
+    rejected.put(an_alert(1), "no")
+    rejected.files()[0].unlink()
+    assert len(rejected) == 0
+
+
+def test_a_sink_that_dies_of_what_nobody_expected_says_so_in_the_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object, **__: object) -> int:
+        raise ZeroDivisionError("with a s3cret")
+
+    monkeypatch.setattr(programs, "run_sink", die)
+    config = a_config(tmp_path, "ipc:///nobody/there", {"type": "stdout"})
+    with pytest.raises(ZeroDivisionError):
+        programs.sink(config, "stdout", stopping=lambda: True)
+    told = programs._status(config)["sinks"]["stdout"]
+    assert told["failing_since"] is not None
+    assert "nobody expected (ZeroDivisionError)" in told["last_error"]
+    assert "s3cret" not in told["last_error"]
 
 
 def test_a_test_alert_that_is_not_taken_is_an_error(tmp_path: Path) -> None:

@@ -222,6 +222,68 @@ def test_a_closed_sink_takes_nothing(tmp_path: Path) -> None:
         sink.deliver(an_alert(), PICTURES)
 
 
+NOON = unix_time("2026-03-01T12:00:00Z")
+
+
+def aged(folder: Path, days: float) -> None:
+    """Makes every picture that many days old, at noon."""
+    for file in (folder / "pictures").iterdir():
+        os.utime(file, (NOON - days * 86_400, NOON - days * 86_400))
+
+
+def test_pictures_and_clips_that_are_too_old_are_removed_and_their_lines_stay(tmp_path: Path) -> None:
+    sink = JsonLinesSink(tmp_path, days=30, wall=lambda: NOON)
+    sink.deliver(an_alert(1), Evidence(b"png", b"jpeg", b"mp4"))
+    aged(tmp_path, 30.1)
+    sink.deliver(an_alert(2), PICTURES)
+    (tmp_path / "pictures" / "notes.jpg").write_bytes(b"of somebody else")
+    os.utime(tmp_path / "pictures" / "notes.jpg", (0, 0))
+    os.utime(tmp_path / "pictures" / "000000002.jpg", (NOON - 29 * 86_400,) * 2)
+
+    assert sink.tend() is None
+    left = sorted(file.name for file in (tmp_path / "pictures").iterdir())
+    assert left == ["000000002.jpg", "000000002.mask.png", "notes.jpg"]
+    assert [json.loads(line)["snapshot"] for line in (tmp_path / "alerts.jsonl").read_text().splitlines()] == [
+        "pictures/000000001.jpg",
+        "pictures/000000002.jpg",
+    ]
+
+
+def test_without_days_no_picture_is_removed(tmp_path: Path) -> None:
+    sink = JsonLinesSink(tmp_path, wall=lambda: NOON)
+    sink.deliver(an_alert(1), PICTURES)
+    aged(tmp_path, 10_000)
+    assert sink.tend() is None
+    assert len(list((tmp_path / "pictures").iterdir())) == 2
+
+
+def test_old_pictures_are_looked_for_once_an_hour(tmp_path: Path) -> None:
+    now = [0.0]
+    sink = JsonLinesSink(tmp_path, days=30, wall=lambda: NOON, monotonic=lambda: now[0])
+    sink.tend()
+    sink.deliver(an_alert(1), PICTURES)
+    aged(tmp_path, 31)
+    now[0] = 3599.0
+    sink.tend()
+    assert len(list((tmp_path / "pictures").iterdir())) == 2
+    now[0] = 3600.0
+    sink.tend()
+    assert list((tmp_path / "pictures").iterdir()) == []
+
+
+def test_old_pictures_that_cannot_be_removed_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = JsonLinesSink(tmp_path, days=30, wall=lambda: NOON)
+    sink.deliver(an_alert(1), PICTURES)
+    aged(tmp_path, 31)
+
+    def refuse(path: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    for _ in range(2):  # it stays told until the next look
+        assert "pictures older than 30 days cannot be removed: Permission denied" in str(sink.tend())
+
+
 # -- the runner -------------------------------------------------------------------------------------------------------
 
 

@@ -96,6 +96,7 @@ def test_people_get_a_table(site: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_where_no_factor_is_enough_that_is_said() -> None:
     point = {"factor": 8.0, "threshold": 8.0, "alerts": 90, "alerts_per_day": 9.0, "real": 0}
     found = {"camera": "gate", "covered_days": 10.0, "factor": 1.0, "false_alarms_per_day": 1.0, "enough": True}
+    found |= {"damaged_rows": 0, "not_comparable_rows": 0}
 
     assert in_words({**found, "suggested": point, "curve": [point]})[-1].startswith("no factor up to 8.00 keeps to 1")
 
@@ -111,7 +112,16 @@ def test_damaged_scores_are_named(site: Path, capsys: pytest.CaptureFixture[str]
     file.write_text("no scores\n")
 
     assert main(["tune", str(site), "--camera", "gate"]) == 1
-    assert f"{file}, line 1" in capsys.readouterr().err
+    assert f"all that {file.parent} has is damaged" in capsys.readouterr().err
+
+
+def test_one_damaged_row_is_left_out_and_told(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log(site, {})
+    file = next((site.parent / "state" / "scores" / "gate").glob("*.csv"))
+    file.write_bytes(file.read_bytes() + b"\0\0\0\0\n")
+
+    assert main(["tune", str(site), "--camera", "gate"]) == 0
+    assert "1 rows of the scores are damaged and left out" in capsys.readouterr().out
 
 
 def test_an_unknown_camera_is_wrong_usage(site: Path, capsys: pytest.CaptureFixture[str]) -> None:

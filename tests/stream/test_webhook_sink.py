@@ -48,7 +48,7 @@ def test_only_the_phases_that_are_wanted_are_posted() -> None:
     with receiving() as receiver:
         sink = a_sink(receiver, phases=("start", "end"))
         for seq, phase in enumerate(Phase, 1):
-            sink.deliver(an_alert(seq, phase=phase), NOTHING)
+            assert sink.deliver(an_alert(seq, phase=phase), NOTHING) is (phase is not Phase.UPDATE)
 
     assert [json.loads(posted.body)["phase"] for posted in receiver.posted] == ["start", "end"]
 
@@ -140,7 +140,7 @@ def test_every_2xx_is_a_delivery(status: int) -> None:
         a_sink(receiver).deliver(an_alert(1), NOTHING)
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503])
+@pytest.mark.parametrize("status", [401, 403, 404, 407, 408, 425, 429, 500, 502, 503])
 def test_not_now_is_an_error_after_which_it_is_brought_again(status: int) -> None:
     said = pytest.raises(SinkError, match=f"answers {status}: try later")
     with receiving(Answer(status, body=b"try later\n")) as receiver, said as caught:
@@ -148,7 +148,7 @@ def test_not_now_is_an_error_after_which_it_is_brought_again(status: int) -> Non
     assert not isinstance(caught.value, SinkRefused)
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 410, 413, 422])
+@pytest.mark.parametrize("status", [400, 410, 413, 415, 422])
 def test_never_is_a_refusal(status: int) -> None:
     with receiving(Answer(status)) as receiver, pytest.raises(SinkRefused, match=f"answers {status}"):
         a_sink(receiver).deliver(an_alert(1), NOTHING)
@@ -156,9 +156,10 @@ def test_never_is_a_refusal(status: int) -> None:
 
 def test_a_redirect_is_not_followed() -> None:
     with receiving() as elsewhere, receiving(Answer(307, {"Location": elsewhere.url})) as receiver:
-        with pytest.raises(SinkRefused, match="redirects, which is not followed"):
+        with pytest.raises(SinkError, match="redirects, which is not followed") as caught:
             a_sink(receiver, secret="key").deliver(an_alert(1), PICTURES)
         assert elsewhere.posted == []
+    assert not isinstance(caught.value, SinkRefused), "the address is mended one day; the alert waits"
 
 
 @pytest.mark.parametrize(
@@ -226,6 +227,24 @@ def test_no_secret_is_in_an_error_a_log_or_a_repr(caplog: pytest.LogCaptureFixtu
         shown = [repr(sink), str(caught.value), repr(caught.value), repr(sink._section), caplog.text]
         shown.append(check_webhook(sink._section))
     assert [text for text in shown if "s3cret" in text] == []
+
+
+def test_values_for_a_template_are_hidden_as_they_may_be_secrets_too() -> None:
+    with receiving(Answer(500, body=b"no s3cret-topic")) as receiver:
+        sink = a_sink(receiver, template="ntfy", values={"topic": "s3cret-topic"})
+        with pytest.raises(SinkError, match=r"no \*\*\*") as caught:
+            sink.deliver(an_alert(1), NOTHING)
+    assert "s3cret" not in str(caught.value) + repr(sink._section)
+
+
+@pytest.mark.parametrize("url", ["https://h/s3cret-path\x7f", "https://\N{SNOWMAN}.exa_mple.-x/s3cret-path"])
+def test_an_address_of_which_no_request_can_be_made_is_found_by_the_check_and_never_kills_the_sink(url: str) -> None:
+    section = WebhookSection(type="webhook", url=url)
+    with pytest.raises(SinkError, match="'url' cannot be used") as caught:
+        check_webhook(section)
+    with pytest.raises(SinkError) as delivered:
+        WebhookSink(section).deliver(an_alert(1), NOTHING)
+    assert "s3cret" not in str(caught.value) + str(delivered.value)
 
 
 def test_of_a_url_only_scheme_host_and_port_are_shown() -> None:

@@ -266,6 +266,29 @@ def test_quiet_frames_of_a_live_camera_become_candidates_of_the_scene_in_force(b
     assert [(frame.camera, frame.scene, frame.frame_seq) for frame in kept] == [("gate", "day", 5)]
 
 
+def test_a_scene_whose_threshold_is_zero_gives_none_and_does_no_harm(bench: Bench) -> None:
+    bench.engine = SceneEngine()
+    nothing = SimpleNamespace(threshold=0.0, grow_threshold=0.0, usual=0.0)
+    bench.engine.scenes["day"].calibration = nothing
+    kept: list[KeptFrame] = []
+    link = FakeLink([joined(mode=Mode.LIVE), *(quiet(seq) for seq in range(12))], bench.log)
+    bench.worker(link, lambda: link.empty, cameras={"gate": "day"}, drift=DriftCollector(10, kept.append)).run()
+
+    assert kept == []
+    assert (bench.camera()["state"], bench.camera()["not_scored"]) == ("NOT_SCORED", 12)
+
+
+def test_the_status_says_why_candidates_are_lost(bench: Bench) -> None:
+    bench.engine = SceneEngine()
+    drift = DriftCollector(10, lambda frame: None, problem=lambda: "no room")
+    link = FakeLink([joined(mode=Mode.LIVE)], bench.log)
+    bench.worker(link, lambda: link.empty, cameras={"gate": "day"}, drift=drift).run()
+    assert bench.status["worker"]["drift_problem"] == "no room"
+
+    drift.per_day = 0  # switched off: nothing is lost
+    assert drift.problem == ""
+
+
 @pytest.mark.parametrize("mode", list(Mode))
 def test_an_alert_and_a_recording_give_no_candidates(bench: Bench, mode: Mode) -> None:
     bench.engine = SceneEngine()

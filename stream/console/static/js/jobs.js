@@ -5,6 +5,10 @@ import { stream } from "./stream.js";
 
 const ASK_AGAIN = 2500; // ms: for when the events that tell of it do not arrive
 
+/** What became of a job that the console does not know any more: it ends with the console that started it. */
+export const VANISHED =
+  "The console was started again; the job has ended. Look at what it has done, then start it again if need be.";
+
 /**
  * Waits for the end of a job.
  * @param {any} job as the server answered, or its id
@@ -16,19 +20,23 @@ export function jobEnd(job, onProgress, signal) {
   const id = typeof job === "string" ? job : job.id;
   return new Promise((resolve) => {
     const over = new AbortController();
+    let last = typeof job === "object" ? job : { id };
     const see = (seen) => {
       if (seen.id !== id || over.signal.aborted) return;
+      last = seen;
       onProgress(seen);
       if (seen.state === "running") return;
       over.abort();
       resolve(seen);
     };
-    const timer = setInterval(() => get(url`jobs/${id}`).then(see, () => undefined), ASK_AGAIN);
+    const gone = (error) => error.status === 404 && see({ ...last, state: "failed", error: VANISHED });
+    const ask = () => get(url`jobs/${id}`, {}, over.signal).then(see, gone);
+    const timer = setInterval(ask, ASK_AGAIN);
     over.signal.addEventListener("abort", () => clearInterval(timer));
     signal?.addEventListener("abort", () => over.abort());
     stream.addEventListener("job", (event) => see(event.detail), { signal: over.signal });
     if (typeof job === "object") see(job);
-    get(url`jobs/${id}`).then(see, () => undefined);
+    ask();
   });
 }
 
@@ -56,6 +64,22 @@ export function jobProgress() {
     );
   };
   return { node, see };
+}
+
+/** How many alerts of a result: the list itself may be cut. @param {any} result @param {"silenced"|"kept"} name */
+export const countOf = (result, name) => result[`${name}_count`] ?? result[name]?.length ?? 0;
+
+/** What went wrong after a job had done its work, in words. @param {any} result @returns {string[]} */
+export const afterwards = (result) => [
+  ...(result?.worker_problem ? [`Not in force yet: ${result.worker_problem}.`] : []),
+  ...(result?.review_problem ? [`The alert is not marked as reviewed: ${result.review_problem}.`] : []),
+];
+
+/** The result of a job that is done. Throws where it ended well and gave none. @param {any} job */
+export function resultOf(job) {
+  if (job.state !== "done") throw new Error(jobFailure(job));
+  if (!job.result) throw new Error("The job has ended without a result. Try again; the log of spade-stream says more.");
+  return job.result;
 }
 
 /** What to tell of a job that did not end well. @param {any} job */

@@ -1,12 +1,15 @@
 // The live view of one camera. It never lets an old picture pass for a live one: a camera that is not watched has words
 // in the picture's place, and a picture that stopped coming turns gray and says its age.
 import { url } from "./api.js";
-import { h, icon, replace, s, setText } from "./dom.js";
+import { button, h, icon, replace, s, setText } from "./dom.js";
 import { stateWord } from "./words.js";
 import { localTime, secondsBetween, serverNow, span, timeNode } from "./time.js";
 
 const STALE_AFTER = 5; // seconds at least; a camera whose frames are usually older than that gets three times that
 const SLOW = 3;
+const HAS_PICTURES = new Set(["MOVED", "NOT_SCORED"]); // states of a camera that sends pictures though nobody scores them
+
+const stateText = ({ state, reason }) => `${stateWord(state)}${reason ? `: ${reason}` : ""}`;
 
 export class LivePicture {
   #id;
@@ -21,12 +24,15 @@ export class LivePicture {
   #cover = h("div", { class: "cover", hidden: true });
   #age = h("div", { class: "stale-age", hidden: true });
   #snooze = h("div", { class: "snoozed-note", hidden: true });
+  #blind = h("div", { class: "blind-note", hidden: true });
+  #allTheSame; // null = never; whether the picture of a camera that is not watched is shown @type {boolean|null}
   /** SVG over the picture, in fractions of it, for zones @type {SVGElement} */
   layer = s("svg", { class: "layer", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" });
 
-  /** @param {string} id of the camera */
-  constructor(id) {
+  /** @param {string} id of the camera @param {{ canUncover?: boolean }} [how] whether one may look all the same */
+  constructor(id, { canUncover = false } = {}) {
     this.#id = id;
+    this.#allTheSame = canUncover ? false : null;
     this.#image = h("img", {
       class: "view",
       alt: `Live view of ${id}`,
@@ -42,7 +48,8 @@ export class LivePicture {
       onload: () => (this.#heat.hidden = !this.#heatOn),
     });
     this.stage = h("div", { class: "stage" }, this.#image, this.#heat, this.layer);
-    this.node = h("div", { class: "live-picture" }, this.stage, this.#snooze, this.#age, this.#cover);
+    const notes = [this.#snooze, this.#blind, this.#age];
+    this.node = h("div", { class: "live-picture" }, this.stage, notes, this.#cover);
   }
 
   /** Shows or hides where the scores are high. @param {boolean} on */
@@ -127,18 +134,29 @@ export class LivePicture {
         `Snoozed until ${localTime(camera.snoozed_until)}${camera.snooze_reason ? `: ${camera.snooze_reason}` : ""}`,
       );
     const isBlind = camera !== null && !camera.watched;
-    this.#cover.hidden = !isBlind && !this.#image.hidden;
-    this.stage.hidden = isBlind;
-    if (isBlind)
-      replace(
-        this.#cover,
-        icon("eyeOff"),
-        h("strong", null, "Not watched"),
-        h("p", null, stateWord(camera.state), camera.reason ? `: ${camera.reason}` : ""),
-        camera.since
-          ? h("p", { class: "muted" }, "since ", timeNode(camera.since), ` (${span(secondsBetween(camera.since))})`)
-          : null,
-      );
+    if (this.#allTheSame && !isBlind) this.#allTheSame = false; // the next time it is asked for again
+    const isCovered = isBlind && !this.#allTheSame;
+    this.#cover.hidden = !isCovered && !this.#image.hidden;
+    this.stage.hidden = isCovered;
+    this.#blind.hidden = !isBlind || isCovered;
+    if (isBlind) setText(this.#blind, `Not watched: ${stateText(camera)}`);
+    if (isCovered) this.#fillCover(camera);
     else if (this.#image.hidden) replace(this.#cover, h("p", { class: "muted" }, "Waiting for the first picture"));
   }
+
+  #fillCover(camera) {
+    const since = camera.since
+      ? h("p", { class: "muted" }, "since ", timeNode(camera.since), ` (${span(secondsBetween(camera.since))})`)
+      : null;
+    const uncover = this.#allTheSame === false && HAS_PICTURES.has(camera.state) ? this.#uncoverButton : null;
+    const hadFocus = document.activeElement === this.#uncoverButton;
+    const words = [h("strong", null, "Not watched"), h("p", null, stateText(camera))];
+    replace(this.#cover, icon("eyeOff"), words, since, uncover);
+    if (uncover && hadFocus) uncover.focus({ preventScroll: true }); // it was put in anew
+  }
+
+  #uncoverButton = button("Show the picture all the same", () => {
+    this.#allTheSame = true;
+    this.#coverUp();
+  });
 }

@@ -7,6 +7,7 @@ import { state } from "./state.js";
 import { stream } from "./stream.js";
 import { nextTheme, themeName } from "./theme.js";
 import { localTime } from "./time.js";
+import { troublesNode } from "./troubles.js";
 
 const TABS = [
   ["wall", "Wall", "grid", "w"],
@@ -32,14 +33,9 @@ export function makeShell() {
   );
   const main = h("main", { id: "main", tabindex: "-1" });
   const veil = h("div", { class: "veil", hidden: true, role: "alert" });
-  const troubles = h("div", { class: "troubles", role: "status" });
-  const node = h("div", { class: "shell" }, skipLink(main), header(links), troubles, main, veil);
+  const node = h("div", { class: "shell" }, skipLink(main), header(links), troublesNode(), main, veil);
   followCount(count);
   followConnection(main, veil);
-  stream.addEventListener("status", (event) => showTroubles(troubles, event.detail));
-  stream.addEventListener("feed", (event) =>
-    showTroubles(troubles, { ...stream.status, feed: { ...stream.status?.feed, ...event.detail } }),
-  );
   bind(
     null,
     Object.fromEntries(TABS.map(([name, text, , key]) => [`g ${key}`, [`go to ${text}`, () => go(`#/${name}`)]])),
@@ -132,21 +128,6 @@ function followConnection(main, veil) {
       ),
     );
   });
-}
-
-/** Says in words what keeps alerts from arriving. */
-function showTroubles(node, status) {
-  const found = [];
-  const worker = status?.worker ?? {};
-  const isDown = worker.state && !["RUNNING", "LIVE", "OK", "WATCHING"].includes(String(worker.state).toUpperCase());
-  if (isDown && worker.reason) found.push(`Scoring: ${worker.reason}`);
-  if (status?.feed?.connected === false) found.push("No connection to the alert feed: new alerts do not arrive here.");
-  if (worker.operator_problem) found.push(`Operator settings: ${worker.operator_problem}`);
-  if (status?.config?.problem) found.push(`Configuration: ${status.config.problem}`);
-  replace(
-    node,
-    found.map((text) => h("p", { class: "trouble" }, icon("warning"), text)),
-  );
 }
 
 function mark(links, name) {

@@ -69,7 +69,8 @@ const REFRESH = 5000; // ms: counts and ages have no events of their own
 
 /** Asks for the cameras again and again, for as long as a page that shows them is open. @param {AbortSignal} signal */
 export function keepCameras(signal) {
-  const timer = setInterval(() => state.loadCameras(signal).catch(() => undefined), REFRESH);
+  const load = () => document.hidden || state.loadCameras(signal).catch(() => undefined);
+  const timer = setInterval(load, REFRESH);
   signal.addEventListener("abort", () => clearInterval(timer));
 }
 
@@ -83,7 +84,10 @@ export function followStream() {
 }
 
 function refresh() {
-  Promise.all([state.loadCameras(), state.loadOpen()]).catch(() => undefined); // the banner tells of a lost line
+  Promise.all([state.loadCameras(), state.loadOpen()]).then(
+    () => stream.caughtUp(),
+    () => stream.catchingUp && setTimeout(refresh, REFRESH), // until then the page says that it is behind
+  );
 }
 
 /** Many alerts at once ask once. */

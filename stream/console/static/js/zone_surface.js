@@ -36,7 +36,7 @@ export class ZoneSurface {
   #usesKeys = false;
   #dragged = null;
   #svg = s("svg", { class: "layer", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" });
-  #dots = h("div", { class: "dots", "aria-hidden": "true" });
+  #dots = h("div", { class: "dots" });
 
   /** @param {{ changed: () => void, closed: (polygon: [number, number][]) => void }} listener */
   constructor(listener) {
@@ -112,13 +112,30 @@ export class ZoneSurface {
           })
         : null,
     );
-    const corners = this.selected >= 0 ? (this.zones[this.selected]?.polygon ?? []) : draft;
+    this.#drawCorners(draft, cursor);
+    this.node.classList.toggle("drawing", this.draft !== null);
+  }
+
+  /** Corners of a closed zone can have the focus, which stays with them while they move. */
+  #drawCorners(draft, cursor) {
+    const zone = this.draft ? null : this.zones[this.selected];
+    const focused = document.activeElement;
+    const held = this.#dots.contains(focused) ? focused.dataset.index : null;
     replace(
       this.#dots,
-      corners.map((point, index) => dot(point, this.draft && index === 0 ? "dot first" : "dot", index)),
+      zone
+        ? zone.polygon.map((point, index) => corner(point, index, zone))
+        : draft.map((point, index) => dot(point, index === 0 ? "dot first" : "dot", index)),
       cursor.map((point) => dot(point, "cross", -1)),
     );
-    this.node.classList.toggle("drawing", this.draft !== null);
+    if (held !== null) this.#dots.querySelector(`[data-index="${Number(held)}"]`)?.focus({ preventScroll: true });
+  }
+
+  /** Puts the focus on a zone's first corner. @param {number} index of the zone */
+  focusCorner(index) {
+    this.selected = index;
+    this.draw();
+    this.#dots.querySelector(".dot")?.focus();
   }
 
   #at(event) {
@@ -160,8 +177,22 @@ export class ZoneSurface {
     this.draw();
   }
 
+  /** Moves the corner that has the focus. */
+  #cornerKey(event) {
+    const index = Number(event.target.dataset?.index ?? -1);
+    const move = MOVES[event.key];
+    const polygon = this.zones[this.selected]?.polygon;
+    if (!move || !polygon?.[index]) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const step = event.shiftKey ? STEP * 5 : STEP;
+    polygon[index] = polygon[index].map((value, axis) => rounded(value + move[axis] * step));
+    this.#changed();
+  }
+
   #key(event) {
-    if (!this.draft || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!this.draft) return this.#cornerKey(event);
     const move = MOVES[event.key];
     const action = {
       Enter: () => this.#add(this.#cursor),
@@ -181,8 +212,17 @@ export class ZoneSurface {
   }
 }
 
-function dot([x, y], kind, index) {
-  const node = h("span", { class: kind, "data-index": index });
+/** A corner of a closed zone: a button, so that Tab leads from one to the next. */
+function corner(point, index, { name, polygon }) {
+  const [x, y] = point.map((value) => `${Math.round(value * 100)} %`);
+  const label = `Corner ${index + 1} of ${polygon.length} of ${name}, at ${x} from the left and ${y} from the top`;
+  return placed(h("button", { type: "button", class: "dot", "data-index": index, "aria-label": label }), point);
+}
+
+const dot = (point, kind, index) =>
+  placed(h("span", { class: kind, "data-index": index, "aria-hidden": "true" }), point);
+
+function placed(node, [x, y]) {
   node.style.setProperty("left", `${x * 100}%`);
   node.style.setProperty("top", `${y * 100}%`);
   return node;

@@ -28,6 +28,7 @@ export async function alertPage(root, { params: [id], signal }) {
   const reload = async () => show(await get(url`alerts/${id}`, {}, signal));
   const review = reviewPanel(alert, picture, {
     signal,
+    reload,
     changed: (news) => (show(news), reload().catch(() => undefined)),
   });
   replace(
@@ -56,19 +57,17 @@ export async function alertPage(root, { params: [id], signal }) {
   );
   show({});
   bindKeys(signal, id, picture);
-  stream.addEventListener(
-    "alert",
-    ({ detail }) => detail.alert_id === id && arrived(detail, alert, picture, review, reload),
-    { signal },
-  );
+  const arrive = () => arrived(alert, picture, review, reload);
+  stream.addEventListener("alert", ({ detail }) => detail.alert_id === id && arrive(), { signal });
+  stream.addEventListener("again", arrive, { signal });
 }
 
 /** The alert went on or ended, or somebody else reviewed it. */
-async function arrived(news, alert, picture, review, reload) {
-  const isReviewed = news.review !== alert.review;
+async function arrived(alert, picture, review, reload) {
+  const before = alert.review;
   await reload().catch(() => undefined); // the banner tells of a lost line
   picture.more(alert);
-  if (isReviewed) review.show();
+  if (alert.review !== before) review.show();
 }
 
 function fillHead(head, alert) {

@@ -10,6 +10,7 @@ import { counted, reviewChip, times } from "../js/words.js";
 import { alertFilters } from "./alert_filters.js";
 
 const PAGE = 50;
+const MOST = 500; // that the server gives at once
 
 /** @type {import("../js/router.js").Page} */
 export async function alertsPage(root, { query, signal }) {
@@ -29,7 +30,7 @@ export async function alertsPage(root, { query, signal }) {
     ".": ["show what has come in", () => list.takeIn()],
   });
   stream.addEventListener("alert", ({ detail }) => list.arrived(detail, filters.words()), { signal });
-  stream.addEventListener("connection", () => stream.connected && list.load(filters.words()), { signal });
+  stream.addEventListener("again", () => list.again(filters.words()), { signal });
   if (!state.cameras.size) await state.loadCameras(signal);
   filters.cameras([...state.cameras.keys()]);
   await list.load(filters.words());
@@ -52,31 +53,39 @@ class AlertList {
   }
 
   /** Shows the first page. @param {Record<string, string>} words of the filters */
-  async load(words) {
+  async load(words, limit = PAGE) {
     const turn = ++this.#loads;
     this.#words = words;
     if (!this.node.children.length) replace(this.node, ghosts());
-    const answer = await this.#page(null).catch((error) => this.#failed(error));
+    const answer = await this.#page(null, limit).catch((error) => this.#failed(error));
     if (!answer || turn !== this.#loads) return;
-    this.#waiting.clear();
+    const known = new Set(answer.alerts.map((alert) => alert.alert_id));
+    for (const [id, alert] of this.#waiting) if (known.has(id) || !belongs(alert, words)) this.#waiting.delete(id);
     this.#tellNews();
+    const focused = this.node.querySelector(".alert-row > a:focus")?.parentElement.dataset.id;
     replace(
       this.node,
       answer.alerts.length ? answer.alerts.map((alert) => row(alert)) : h("li", { class: "empty" }, emptyText(words)),
     );
+    if (focused) this.#row(focused)?.firstElementChild.focus({ preventScroll: true });
     this.#after(answer);
   }
 
+  /** Shows as much as before, as it is now. @param {Record<string, string>} words */
+  async again(words) {
+    await this.load(words, Math.min(MOST, Math.max(PAGE, this.node.querySelectorAll(".alert-row").length)));
+  }
+
   async #loadMore() {
-    const answer = await this.#page(this.#next).catch((error) => this.#failed(error));
+    const answer = await this.#page(this.#next, PAGE).catch((error) => this.#failed(error));
     if (!answer) return;
     this.node.append(...answer.alerts.filter((alert) => !this.#row(alert.alert_id)).map((alert) => row(alert)));
     this.#after(answer);
   }
 
-  #page(before) {
+  #page(before, limit) {
     const { range, from, to, ...words } = this.#words;
-    return get(url`alerts`, { ...words, ...limits(range, from, to), limit: PAGE, before }, this.#signal);
+    return get(url`alerts`, { ...words, ...limits(range, from, to), limit, before }, this.#signal);
   }
 
   #after(answer) {

@@ -98,7 +98,7 @@ function unknown(id) {
 }
 
 function liveSection(id, signal) {
-  const picture = new LivePicture(id);
+  const picture = new LivePicture(id, { canUncover: true });
   const heat = heatSwitch();
   const bar = strengthBar();
   picture.heat = heat.on();
@@ -207,7 +207,8 @@ function chartSection(id, query, signal) {
   };
   choose(range);
   load();
-  const timer = setInterval(load, REFRESH);
+  const timer = setInterval(() => document.hidden || load(), REFRESH);
+  stream.addEventListener("again", load, { signal });
   signal.addEventListener("abort", () => clearInterval(timer));
   return h(
     "section",

@@ -1,7 +1,7 @@
 // Enrolment: shows the camera what is normal, while its coverage of the scene grows.
 import { get, post, url } from "../js/api.js";
 import { button, h, replace, toast } from "../js/dom.js";
-import { jobEnd, jobFailure, jobProgress } from "../js/jobs.js";
+import { afterwards, jobEnd, jobFailure, jobProgress } from "../js/jobs.js";
 import { state } from "../js/state.js";
 
 const MINUTES = [2, 5, 10, 20, 60];
@@ -87,7 +87,10 @@ function form(id, said, started) {
 }
 
 const doneText = (result) =>
-  `Done${result?.version ? `: version ${result.version}` : ""}${result?.frames ? `, ${result.frames} frames` : ""}.`;
+  [
+    `Done${result?.version ? `: version ${result.version}` : ""}${result?.frames ? `, ${result.frames} frames` : ""}.`,
+    ...afterwards(result),
+  ].join(" ");
 
 /** How much of what comes is known by now. */
 function coverageMeter() {

@@ -1,7 +1,7 @@
 // The versions of a scene's gallery: which one is in force, undo and redo; and what drift following has collected.
 import { get, post, url } from "../js/api.js";
 import { button, h, replace, toast } from "../js/dom.js";
-import { jobEnd, jobFailure, jobProgress } from "../js/jobs.js";
+import { afterwards, jobEnd, jobProgress, resultOf } from "../js/jobs.js";
 import { state } from "../js/state.js";
 import { timeNode } from "../js/time.js";
 import { counted } from "../js/words.js";
@@ -99,9 +99,7 @@ async function use(scene, version, place, signal, reload) {
   place.prepend(progress.node);
   try {
     const { job } = await post(url`galleries/${scene}/use`, { version });
-    const done = await jobEnd(job, progress.see, signal);
-    if (done.state !== "done") throw new Error(jobFailure(done));
-    const problem = done.result?.worker_problem;
+    const problem = resultOf(await jobEnd(job, progress.see, signal)).worker_problem;
     toast(
       problem
         ? `Version ${version} is chosen, but not in force: ${problem}`
@@ -139,14 +137,14 @@ async function follow(scene, dryRun, place, signal, reload, found) {
   replace(place, progress.node);
   try {
     const { job } = await post(url`galleries/${scene}/follow`, { dry_run: dryRun });
-    const done = await jobEnd(job, progress.see, signal);
-    if (done.state !== "done") throw new Error(jobFailure(done));
-    const refused = (done.result.refused ?? []).map((each) => `${each.count} ${each.reason}`).join(", ");
-    const text = `${counted(done.result.added, "frame")} ${dryRun ? "would be" : "were"} added${refused ? `; refused: ${refused}` : ""}.`;
+    const result = resultOf(await jobEnd(job, progress.see, signal));
+    const refused = (result.refused ?? []).map((each) => `${each.count} ${each.reason}`).join(", ");
+    const text = `${counted(result.added, "frame")} ${dryRun ? "would be" : "were"} added${refused ? `; refused: ${refused}` : ""}.`;
     replace(
       place,
       h("p", { role: "status" }, text),
-      dryRun && done.result.added
+      afterwards(result).map((each) => h("p", { class: "problem" }, each)),
+      dryRun && result.added
         ? button("Add them", () => follow(scene, false, place, signal, reload, found), { class: "button primary" })
         : null,
     );

@@ -1,7 +1,7 @@
 // What the console has started: enrolments, additions to galleries, and how they went.
 import { get, url } from "../js/api.js";
 import { h, replace } from "../js/dom.js";
-import { jobFailure, jobProgress } from "../js/jobs.js";
+import { afterwards, countOf, jobFailure, jobProgress, VANISHED } from "../js/jobs.js";
 import { link } from "../js/router.js";
 import { stream } from "../js/stream.js";
 import { counted } from "../js/words.js";
@@ -29,10 +29,13 @@ export async function jobsPage(root, { signal }) {
     list,
   );
   replace(list, h("li", { class: "loading" }, "Loading the jobs"));
-  /** @type {Map<string, { node: HTMLElement, see: (job: any) => void }>} */
+  /** @type {Map<string, ReturnType<typeof jobRow>>} */
   const rows = new Map();
   const load = async () => {
-    const { jobs } = await get(url`jobs`, {}, signal);
+    const { jobs: known } = await get(url`jobs`, {}, signal);
+    const ids = new Set(known.map((job) => job.id));
+    const before = [...rows.values()].map((row) => row.job).filter((job) => !ids.has(job.id));
+    const jobs = [...before.map(vanished), ...known];
     rows.clear();
     replace(
       list,
@@ -42,6 +45,7 @@ export async function jobsPage(root, { signal }) {
     );
   };
   await load();
+  stream.addEventListener("again", () => load().catch(() => undefined), { signal });
   stream.addEventListener(
     "job",
     ({ detail: job }) => {
@@ -53,6 +57,9 @@ export async function jobsPage(root, { signal }) {
   );
 }
 
+/** A job that the console does not know any more: it is another console. */
+const vanished = (job) => (job.state === "running" ? { ...job, state: "failed", error: VANISHED } : job);
+
 function added(rows, job) {
   const row = jobRow(job);
   rows.set(job.id, row);
@@ -62,6 +69,7 @@ function added(rows, job) {
 function jobRow(first) {
   const node = h("li", { class: "panel job" });
   const progress = jobProgress();
+  const row = { node, job: first, see: (job) => see((row.job = job)) };
   const see = (job) => {
     const [text, kind] = STATES[job.state] ?? [job.state, "calm"];
     const about = [
@@ -93,18 +101,19 @@ function jobRow(first) {
     );
   };
   see(first);
-  return { node, see };
+  return row;
 }
 
 function resultText({ result }) {
-  if (!result) return null;
+  if (!result) return h("p", { class: "problem" }, "It has ended without a result.");
   const parts = [
     result.version && `version ${result.version}`,
     result.frames && `${result.frames} frames`,
     result.silenced &&
-      `${counted(result.silenced.length, "alert")} ${result.version ? "silenced" : "would be silenced"}`,
+      `${counted(countOf(result, "silenced"), "alert")} ${result.version ? "silenced" : "would be silenced"}`,
     result.added !== undefined && `${result.added} frames added`,
   ];
   const text = parts.filter(Boolean).join(", ");
-  return text ? h("p", { class: "hint number" }, text) : null;
+  const problems = afterwards(result).map((each) => h("p", { class: "problem" }, each));
+  return [text ? h("p", { class: "hint number" }, text) : null, problems];
 }

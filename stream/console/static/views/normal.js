@@ -1,9 +1,9 @@
 // "This is normal": choose what, see what it would have silenced, only then add it; and undo.
-import { post, url } from "../js/api.js";
+import { get, post, url } from "../js/api.js";
 import { button, h, replace } from "../js/dom.js";
-import { jobEnd, jobFailure, jobProgress } from "../js/jobs.js";
+import { afterwards, countOf, jobEnd, jobProgress, resultOf } from "../js/jobs.js";
 import { link } from "../js/router.js";
-import { counted, times } from "../js/words.js";
+import { counted, reviewWord, times } from "../js/words.js";
 
 /**
  * @param {any} alert
@@ -101,9 +101,8 @@ async function run(steps, dryRun) {
   );
   try {
     const { job } = await post(url`alerts/${alert.alert_id}/normal`, { regions, dry_run: dryRun });
-    const done = await jobEnd(job, progress.see, how.signal);
-    if (done.state !== "done") throw new Error(jobFailure(done));
-    (dryRun ? showDryRun : showDone)(steps, done.result);
+    const result = resultOf(await jobEnd(job, progress.see, how.signal));
+    (dryRun ? showDryRun : showDone)(steps, result);
   } catch (error) {
     choice.disabled = false;
     replace(
@@ -116,6 +115,7 @@ async function run(steps, dryRun) {
 
 function showDryRun(steps, result) {
   const { silenced = [], kept = [] } = result;
+  const [count, stay] = [countOf(result, "silenced"), countOf(result, "kept")];
   const real = silenced.filter((one) => one.real).length;
   const confirm = button("Add it to the gallery", () => run(steps, false), { class: "button primary" });
   replace(
@@ -126,9 +126,9 @@ function showDryRun(steps, result) {
       h(
         "p",
         { class: "lead" },
-        silenced.length
-          ? `It would have silenced ${counted(silenced.length, "alert")} of the last 30 days, and kept ${kept.length}.`
-          : `It would have silenced no alert of the last 30 days (${kept.length} stay).`,
+        count
+          ? `It would have silenced ${counted(count, "alert")} of the last 30 days, and kept ${stay}.`
+          : `It would have silenced no alert of the last 30 days (${stay} stay).`,
       ),
       real
         ? h("p", { class: "problem" }, `${counted(real, "alert")} among them that somebody called real would not come any more.`)
@@ -140,8 +140,15 @@ function showDryRun(steps, result) {
             `Of ${counted(result.not_rescored, "alert")} it cannot be told: what is kept of them does not say enough.`,
           )
         : null,
-      listing("Silenced", silenced, true),
-      listing("Still alerts", kept, false),
+      result.left_out
+        ? h(
+            "p",
+            { class: "hint" },
+            `${counted(result.left_out, "frame")} of this alert show another scene of the camera and are left out.`,
+          )
+        : null,
+      listing("Silenced", silenced, count, true),
+      listing("Still alerts", kept, stay, false),
     ),
     h(
       "div",
@@ -153,12 +160,13 @@ function showDryRun(steps, result) {
   if (!real) confirm.focus({ preventScroll: true }); // what would silence a real one takes more than a key
 }
 
-function listing(title, alerts, open) {
+/** In tabs of their own, so that what was worked out here stays; a tab that is not seen costs the server nothing. */
+function listing(title, alerts, count, open) {
   if (!alerts.length) return null;
   return h(
     "details",
     { open },
-    h("summary", null, `${title} (${alerts.length})`),
+    h("summary", null, `${title} (${count > alerts.length ? `${alerts.length} of ${count}` : count})`),
     h(
       "ul",
       { class: "rescored" },
@@ -177,7 +185,7 @@ function listing(title, alerts, open) {
 
 function showDone(steps, result) {
   const { body, how } = steps;
-  how.changed({ review: "normal" });
+  how.changed(result.review_problem ? {} : { review: "normal" });
   replace(
     body,
     h(
@@ -187,7 +195,7 @@ function showDone(steps, result) {
       h("strong", { class: "number" }, result.version ?? "–"),
       `. Before it was ${result.from}.`,
     ),
-    result.worker_problem ? h("p", { class: "problem" }, `Not in force yet: ${result.worker_problem}.`) : null,
+    afterwards(result).map((each) => h("p", { class: "problem", role: "alert" }, each)),
     h(
       "div",
       { class: "buttons" },
@@ -202,16 +210,12 @@ async function undo({ body, alert, how }, result) {
   replace(body, h("p", null, `Putting ${result.from} back in force.`), progress.node);
   try {
     const { job } = await post(url`galleries/${result.scene}/use`, { version: result.from });
-    const done = await jobEnd(job, progress.see, how.signal);
-    if (done.state !== "done") throw new Error(jobFailure(done));
-    how.changed(await post(url`alerts/${alert.alert_id}/review`, { verdict: "open", note: "" }));
+    const used = resultOf(await jobEnd(job, progress.see, how.signal));
+    const review = await takeBack(alert, how);
     replace(
       body,
-      h(
-        "p",
-        { class: "lead", role: "status" },
-        `Undone: version ${result.from} is in force again, and the alert is not reviewed.`,
-      ),
+      h("p", { class: "lead", role: "status" }, `Undone: version ${result.from} is in force again, and ${review}.`),
+      afterwards(used).map((each) => h("p", { class: "problem", role: "alert" }, each)),
       button("Close", how.close),
     );
   } catch (error) {
@@ -221,4 +225,16 @@ async function undo({ body, alert, how }, result) {
       button("Try again", () => undo({ body, alert, how }, result)),
     );
   }
+}
+
+/** Takes the review back where it still says "normal". In words: what it is then. */
+async function takeBack(alert, how) {
+  const now = await get(url`alerts/${alert.alert_id}`, {}, how.signal);
+  how.changed(now);
+  if (now.review === "open") return "the alert is not reviewed";
+  if (now.review !== "normal") return `the alert stays as ${now.reviewed_by} reviewed it: ${reviewWord(now.review)}`;
+  const { review, reviewed_at } = now;
+  const expected = { review, reviewed_at };
+  how.changed(await post(url`alerts/${alert.alert_id}/review`, { verdict: "open", note: "", expected }));
+  return "the alert is not reviewed";
 }

@@ -1,6 +1,6 @@
 // What a person can say of an alert: real, false alarm, normal; and how to take that back.
 import { post, url } from "../js/api.js";
-import { announce, button, h, replace, toast } from "../js/dom.js";
+import { announce, button, h, replace, setText, toast } from "../js/dom.js";
 import { bind } from "../js/keys.js";
 import { reviewChip, reviewWord } from "../js/words.js";
 import { normalPanel } from "./normal.js";
@@ -8,21 +8,27 @@ import { normalPanel } from "./normal.js";
 /**
  * @param {any} alert
  * @param {import("./alert_picture.js").AlertPicture} picture
- * @param {{ signal: AbortSignal, changed: (news: any) => void }} how
+ * @param {{ signal: AbortSignal, changed: (news: any) => void, reload: () => Promise<void> }} how
  * @returns {{ node: HTMLElement, normal: HTMLElement, show: () => void }}
  */
-export function reviewPanel(alert, picture, { signal, changed }) {
+export function reviewPanel(alert, picture, { signal, changed, reload }) {
   const node = h("section", { class: "panel review-panel", "aria-label": "Review" });
   const normal = h("div", { class: "normal-place" });
   const note = h("input", { name: "note", maxlength: 500, placeholder: "Optional" });
+  const refused = h("p", { class: "problem", role: "alert" });
   const say = async (verdict) => {
+    setText(refused, "");
+    const expected = { review: alert.review, reviewed_at: alert.reviewed_at };
     try {
-      const news = await post(url`alerts/${alert.alert_id}/review`, { verdict, note: note.value });
+      const news = await post(url`alerts/${alert.alert_id}/review`, { verdict, note: note.value, expected });
       changed(news);
       announce(`Reviewed: ${reviewWord(verdict)}`);
       show();
     } catch (error) {
-      toast(error.message, "bad");
+      if (error.status !== 409) return toast(error.message, "bad");
+      await reload().catch(() => undefined);
+      show();
+      setText(refused, meanwhile(alert));
     }
   };
   const openNormal = () => {
@@ -46,6 +52,7 @@ export function reviewPanel(alert, picture, { signal, changed }) {
           "aria-pressed": String(alert.review === "normal"),
         }),
       ),
+      refused,
       h("label", { class: "field" }, h("span", null, "Note"), note),
       alert.review === "open" ? null : button("Take back", () => say("open"), { class: "button quiet small" }),
       h(
@@ -62,6 +69,14 @@ export function reviewPanel(alert, picture, { signal, changed }) {
     z: ["take the review back", () => say("open")],
   });
   return { node, normal, show };
+}
+
+/** Why a review was not taken. */
+function meanwhile({ review, reviewed_by: by, note }) {
+  const said = note ? ` (“${note}”)` : "";
+  const who = by ?? "Somebody else";
+  const what = review === "open" ? "Somebody took the review back" : `${who} reviewed it as ${reviewWord(review)}${said}`;
+  return `${what} meanwhile, so yours was not taken. Review it again if you see it otherwise.`;
 }
 
 function verdict(text, key, value, alert, say) {

@@ -1,11 +1,12 @@
 // The sensitivity as a budget of false alarms: how many alerts the stored scores would have given.
 import { get, put, url } from "../js/api.js";
 import { button, h, replace, s, setText, toast } from "../js/dom.js";
+import { onceLookedAt } from "../js/looked_at.js";
 import { state } from "../js/state.js";
 import { span } from "../js/time.js";
 import { counted } from "../js/words.js";
 
-const DAYS = [1, 7, 30];
+const DAYS = [1, 7, 30]; // counting a week of scores is work for the server: one day unless asked for more
 const WIDTH = 320;
 const HEIGHT = 84;
 const SAME = 0.03; // of the logarithm of a factor: the points of a curve lie 0.14 apart
@@ -17,21 +18,37 @@ export function sensitivityPanel(id, signal) {
   const days = h(
     "select",
     { "aria-label": "Days of scores", onchange: () => load() },
-    DAYS.map((count) => h("option", { value: count, selected: count === 7 }, counted(count, "day"))),
+    DAYS.map((count) => h("option", { value: count }, counted(count, "day"))),
   );
+  const week = () => ((days.value = "7"), load());
+  const more = () => (days.value === "1" ? button("Look at the last 7 days", week) : null);
+  let asked = new AbortController();
+  signal.addEventListener("abort", () => asked.abort());
   const load = async () => {
+    asked.abort(); // of another time, or not asked yet
+    asked = new AbortController();
+    const { signal: mine } = asked;
+    replace(body, h("p", { class: "muted" }, "Counting alerts on the stored scores"));
     try {
-      const budget = await get(url`cameras/${id}/budget`, { days: days.value }, signal);
-      replace(body, budget.curve.length ? slider(id, budget, load) : empty());
+      const budget = await get(url`cameras/${id}/budget`, { days: days.value }, mine);
+      replace(body, budget.curve.length ? slider(id, budget, load) : empty(), isLittle(budget) ? more() : null);
     } catch (error) {
-      if (error.name !== "AbortError")
-        replace(body, h("p", { class: "problem", role: "alert" }, error.message), button("Try again", load));
+      if (mine.aborted) return;
+      replace(body, h("p", { class: "problem", role: "alert" }, failed(error)), button("Try again", load));
     }
   };
-  replace(body, h("p", { class: "muted" }, "Counting alerts on the stored scores"));
-  load();
-  return h("section", { class: "panel" }, h("div", { class: "panel-head" }, h("h2", null, "Sensitivity"), days), body);
+  replace(body, h("p", { class: "muted" }, "The stored scores are counted once you look at this for a second."), more());
+  const head = h("div", { class: "panel-head" }, h("h2", null, "Sensitivity"), days);
+  const node = h("section", { class: "panel" }, head, body);
+  onceLookedAt(node, load, AbortSignal.any([signal, asked.signal]));
+  return node;
 }
+
+/** A busy server says so with 503. @param {any} error */
+const failed = (error) =>
+  error.status === 503 ? `The scores cannot be counted now: ${error.message}. Try again in a while.` : error.message;
+
+const isLittle = (budget) => (budget.covered_days ?? 0) < LEAST_DAYS;
 
 const empty = () =>
   h("p", { class: "hint" }, "There are no stored scores of this camera in this time. Let it run for a while first.");
@@ -72,9 +89,14 @@ function slider(id, budget, reload) {
     h("label", { class: "field" }, h("span", null, "False-alarm budget"), range),
     h("div", { class: "ends" }, h("span", null, "Fewer alerts"), h("span", null, "More alerts")),
     hint,
+    isLittle(budget) ? h("p", { class: "hint" }, "This is too little to judge a day by.") : null,
+    budget.not_comparable_rows ? h("p", { class: "hint" }, leftOut(budget.not_comparable_rows)) : null,
     h("div", { class: "buttons" }, apply),
   ];
 }
+
+const leftOut = (rows) =>
+  `${counted(rows, "scored frame")} left out: which version of a gallery scored them cannot be told any more.`;
 
 const nearest = (curve, factor) =>
   curve.reduce(
@@ -90,7 +112,7 @@ function detailOf(point, now, budget) {
   const inForce = `In force: × ${budget.factor.toFixed(2)}`;
   if (!isInForce(now, budget))
     return `Threshold × ${point.factor.toFixed(2)}. ${inForce}, with more alerts than this shows.`;
-  if ((budget.covered_days ?? 0) < LEAST_DAYS) return `Threshold × ${point.factor.toFixed(2)}. ${inForce}.`;
+  if (isLittle(budget)) return `Threshold × ${point.factor.toFixed(2)}. ${inForce}.`;
   const [chosen, before] = [point, now].map((each) => `${each.alerts_per_day.toFixed(1)} a day`);
   return `Threshold × ${point.factor.toFixed(2)}, ${chosen}. ${inForce}, ${before}.`;
 }

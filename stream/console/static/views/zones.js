@@ -10,7 +10,7 @@ const KINDS = [
   ["watch", "Watch only this"],
 ];
 const HELP =
-  "Click or touch for points; a click on the first one closes the zone. With keys: arrows move, Enter sets a point, Backspace takes it back, C closes, Escape gives up.";
+  "Click or touch for points; a click on the first one closes the zone. With keys: arrows move, Enter sets a point, Backspace takes it back, C closes, Escape gives up. Corners of a zone are dragged; with keys Tab leads from one to the next, arrows move it, with Shift further.";
 
 /** Draws zones into a layer over a picture. @param {SVGElement} layer @param {any[]} zones */
 export function drawZones(layer, zones) {
@@ -95,9 +95,11 @@ class ZonesEditor {
     const now = JSON.stringify([camera?.zones, camera?.fixed_zones]);
     if (now === this.#known && !always) return;
     this.#known = now;
+    const { selected, zones } = this.surface;
+    const isSame = selected >= 0 && zones[selected]?.name === camera?.zones?.[selected]?.name; // as it was saved
     this.surface.zones = structuredClone(camera?.zones ?? []);
     this.surface.fixed = camera?.fixed_zones ?? [];
-    this.surface.selected = -1;
+    this.surface.selected = isSame ? selected : -1;
     this.surface.draft = null;
     this.#changed(false);
   }
@@ -173,6 +175,10 @@ class ZonesEditor {
         { "aria-label": `What ${zone.name} does`, onchange: change("kind") },
         KINDS.map(([value, text]) => h("option", { value, selected: value === zone.kind }, text)),
       ),
+      button("Corners", () => this.surface.focusCorner(index), {
+        class: "button quiet small",
+        "aria-label": `Move the corners of ${zone.name}`,
+      }),
       button("Delete", gone, { class: "button quiet small", "aria-label": `Delete ${zone.name}` }),
     );
   }

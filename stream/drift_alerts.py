@@ -1,0 +1,100 @@
+"""What raised alerts before, as witnesses: what would make one of them silent does not join. For ``drift_follow``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spade_core.confirmed import NewFrame
+from spade_core.methods import FrameScorer
+from stream.drift_guard import SILENCES, UNTOLD
+from stream.kept_frame import KeptFrame
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OldAlert:
+    """What raised an alert, as it was scored."""
+
+    frame: KeptFrame
+    threshold: float  # in force then: above it, it is an alert
+    lasted: float = 0.0  # strength, in that threshold, of what had looked odd for long; 1 = it alerted for that alone
+    place: NDArray[np.bool_] | None = None  # (S, S) where that was; None = everywhere
+
+
+class Trial:
+    """Scorers of the gallery with some of the candidates in it. One takes some 70 MB: only the last one is kept.
+
+    Args:
+        make: a scorer with these frames added.
+        new: by their places among the candidates.
+    """
+
+    def __init__(self, make: Callable[[Sequence[NewFrame]], FrameScorer], new: Mapping[int, NewFrame]) -> None:
+        self._make, self._new = make, new
+        self._last: tuple[tuple[int, ...], FrameScorer] | None = None
+
+    def together(self, places: Sequence[int]) -> FrameScorer:
+        """With all candidates at these places; the same one as long as they stay the same."""
+        if self._last is None or self._last[0] != tuple(places):
+            self._last = None  # before the next one is made
+            self._last = tuple(places), self._make([self._new[place] for place in places])
+        return self._last[1]
+
+    def alone(self, place: int) -> FrameScorer:
+        """With one of them."""
+        return self._make([self._new[place]])
+
+
+class Heard:
+    """An old alert, and how loud it is.
+
+    Args:
+        alert: that was raised.
+        score: its score by a version: (scorer, pixels that have always looked like that) -> score; raises InputError.
+        threshold: in force now.
+        today: scorer of the version in force.
+    """
+
+    def __init__(
+        self,
+        alert: OldAlert,
+        score: Callable[[FrameScorer, NDArray[np.bool_] | None], float],
+        *,
+        threshold: float,
+        today: FrameScorer,
+    ) -> None:
+        self._score = score
+        # Whoever made a camera less sensitive since then may make it as sensitive again.
+        self._threshold = min(alert.threshold, threshold)
+        self._lasted = alert.lasted * alert.threshold / self._threshold
+        side = alert.frame.image.shape[0]
+        self._place = alert.place if alert.place is not None else np.ones((side, side), np.bool_)
+        self._seen = self.strength(today)
+        lasts = alert.lasted >= 1 and self._seen <= 1
+        self._held = self.strength(today, held=True) if lasts else 0.0
+
+    @property
+    def is_silent(self) -> bool:
+        """It is none today, however long it may have lasted."""
+        return max(self._seen, self._held) <= 1
+
+    def strength(self, scorer: FrameScorer, *, held: bool = False) -> float:
+        """By a version, in thresholds. ``held``: as if its place had always looked like that."""
+        return self._score(scorer, self._place if held else None) / self._threshold
+
+    def against(self, scorer: FrameScorer) -> str:
+        """Why a version must not be made; "" = the alert would speak all the same."""
+        if self._seen > 1:
+            return "" if self.strength(scorer) > 1 else SILENCES
+        if (held := self.strength(scorer, held=True)) <= 1:
+            return SILENCES
+        # One frame does not tell how long it lasted. What it was worth then went down as its place did, by all that is
+        # known; where that is not enough, nobody can say.
+        return "" if self._lasted * held / self._held > 1 else UNTOLD
+
+    def worth(self, scorer: FrameScorer) -> float:
+        """What is left of it by a version; to be compared only."""
+        return self.strength(scorer, held=self._seen <= 1)
