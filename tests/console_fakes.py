@@ -51,6 +51,7 @@ def a_config(folder: Path, *, port: int = 0, cameras: tuple[str, ...] = CAMERAS,
         "cameras": [{"id": name, "source": f"rtsp://viewer:hunter22@192.0.2.1/{name}"} for name in cameras],
         "gallery": {"folder": str(folder / "galleries")},
         "feed": {"endpoint": f"ipc://{folder}/feed.sock"},
+        "sinks": [{"type": "stdout", "name": "printer"}],
         "console": {"address": f"127.0.0.1:{port or 8470}", **console},
     }
     return build_config(data, where="fakes", base=folder, environment={})

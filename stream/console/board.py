@@ -17,6 +17,7 @@ from stream.console.galleries import Galleries
 from stream.health import read_status
 from stream.messages import CameraState, StateEvent, iso_time
 from stream.operator_settings import CameraOperator, OperatorSettings, SettingsWatch
+from stream.sinks.facts import read_facts
 from stream.station import read_processes
 
 LOOK_EVERY = 1.0
@@ -109,6 +110,7 @@ class Board:
             "processes": look.processes.get("processes", {}),
             "config": look.processes.get("config", {}),
             "feed": self._feed,
+            "sinks": read_facts(self._config.sink_folder, [sink.name for sink in self._config.sinks]),
         }
 
     def run(self, stop: threading.Event) -> None:

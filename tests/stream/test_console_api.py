@@ -38,11 +38,12 @@ from stream.console.records import Action
 from stream.console.store import Store
 from stream.console.token import FILE
 from stream.console.users import set_user
-from stream.errors import ConsoleStoreError
+from stream.errors import ConsoleStoreError, SinkError
 from stream.live import LiveFrame
 from stream.messages import CameraState, StateEvent, iso_time
 from stream.operator_settings import read_settings
 from stream.outbox import Outbox
+from stream.sinks.facts import SinkFacts, facts_path
 from stream.scorelog import ScoreLog
 
 HOST = "http://localhost:8470"
@@ -363,7 +364,17 @@ def test_the_status_tells_of_worker_and_feed(desk: Desk) -> None:
     status = desk.get("/api/v1/status")
     assert status["worker"]["state"] == "RUNNING"
     assert status["feed"] == {"connected": False}
-    assert set(status) == {"worker", "supervisor", "processes", "config", "feed"}
+    assert set(status) == {"worker", "supervisor", "processes", "config", "feed", "sinks"}
+
+
+def test_the_status_tells_of_sinks_that_take_nothing(desk: Desk) -> None:
+    assert desk.get("/api/v1/status")["sinks"] == {}, "none has told anything yet"
+    SinkFacts(facts_path(desk.config.sink_folder, "printer"), kind="stdout").failed(SinkError("out of paper"))
+
+    told = desk.get("/api/v1/status")["sinks"]["printer"]
+
+    assert told["failing_since"] is not None
+    assert told["last_error"] == "out of paper"
 
 
 def test_a_live_view_comes_with_the_frame_that_it_is_of(desk: Desk) -> None:

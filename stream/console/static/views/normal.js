@@ -116,7 +116,7 @@ async function run(steps, dryRun) {
 function showDryRun(steps, result) {
   const { silenced = [], kept = [] } = result;
   const [count, stay] = [countOf(result, "silenced"), countOf(result, "kept")];
-  const real = silenced.filter((one) => one.real).length;
+  const real = result.silenced_real_count ?? silenced.filter((one) => one.real).length;
   const confirm = button("Add it to the gallery", () => run(steps, false), { class: "button primary" });
   replace(
     steps.body,

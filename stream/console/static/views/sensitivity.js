@@ -90,6 +90,7 @@ function slider(id, budget, reload) {
     h("div", { class: "ends" }, h("span", null, "Fewer alerts"), h("span", null, "More alerts")),
     hint,
     isLittle(budget) ? h("p", { class: "hint" }, "This is too little to judge a day by.") : null,
+    budget.damaged_rows ? h("p", { class: "hint" }, `${counted(budget.damaged_rows, "damaged row")} left out.`) : null,
     budget.not_comparable_rows ? h("p", { class: "hint" }, leftOut(budget.not_comparable_rows)) : null,
     h("div", { class: "buttons" }, apply),
   ];
