@@ -43,8 +43,8 @@ from stream.live import LiveFrame
 from stream.messages import CameraState, StateEvent, iso_time
 from stream.operator_settings import read_settings
 from stream.outbox import Outbox
-from stream.sinks.facts import SinkFacts, facts_path
 from stream.scorelog import ScoreLog
+from stream.sinks.facts import SinkFacts, facts_path
 
 HOST = "http://localhost:8470"
 PROGRAM = ("sh", "-c", """echo '{"result": {"version": "v000002"}}'""", "spade-stream")
