@@ -1,4 +1,4 @@
-"""Writes ``configuration.md`` from the models in ``stream.config``, so that the page cannot disagree with the program.
+"""Writes ``configuration.md`` from the models of ``stream.config``, so that the page cannot disagree with the program.
 
 Types, bounds and defaults come from the models. What a key means comes from ``configuration-texts.yaml``, or else from
 the comment behind its field; a key with neither is refused, and so is a text for a key that is gone.
@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from stream import config, sink_sections
+from stream import config, config_sections, sink_sections
 from stream.policy import PolicySettings
 
 HERE = Path(__file__).parent
@@ -59,8 +59,8 @@ def page() -> str:
 
 
 def _class(model: str) -> type:
-    found: type = getattr(config, model, None) or getattr(sink_sections, model)
-    return found
+    parts = (config_sections, config, sink_sections)
+    return next(found for part in parts if isinstance(found := getattr(part, model, None), type))
 
 
 def _models_in(about: Any) -> list[str]:
@@ -84,12 +84,12 @@ def _introduction(name: str, about: dict[str, Any], model: dict[str, Any]) -> st
 
 
 def _table(prefix: str, owner: dict[str, Any], model: type) -> str:
-    comments = _comments(PolicySettings if model is config.AlertsSection else model)
+    comments = _comments(PolicySettings if model is config_sections.AlertsSection else model)
     rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
     for name, about in owner["properties"].items():
         meaning = TEXTS["meaning"].get(prefix + name) or comments.get(name)
         if not meaning:
-            raise ValueError(f"{prefix}{name}: explain it in configuration-texts.yaml or behind its field in config.py")
+            raise ValueError(f"{prefix}{name}: explain it in configuration-texts.yaml or behind its field")
         default = "required" if name in owner.get("required", ()) else f"`{_yaml(about.get('default'))}`"
         rows.append(f"| `{name}` | {_value(about)} | {default} | {_sentence(meaning)} |")
     return "\n".join([*rows, ""])

@@ -35,7 +35,7 @@ from stream.cli_arguments import (
     sequence_number,
 )
 from stream.completion_command import add_completion
-from stream.config import DEFAULT_FEED
+from stream.config_sections import DEFAULT_FEED
 from stream.errors import StreamError
 from stream.follow_command import add_follow
 from stream.init_command import add_init

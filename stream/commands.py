@@ -15,7 +15,8 @@ from spade_core.calibration import in_words
 from spade_core.errors import GalleryCorrupt, GalleryMismatch, GalleryNotFound, SpadeError
 from spade_core.gallery import Gallery, confirmed_frames
 from stream import logs, machine, programs, security
-from stream.config import CameraSection, Config, load_config, parse_config, read_text
+from stream.config import Config, load_config, parse_config, read_text
+from stream.config_sections import CameraSection
 from stream.console.checks import console_faults, missing_files
 from stream.console.token import login_link
 from stream.enroll_choice import to_enroll

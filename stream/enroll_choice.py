@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from stream.config import CameraSection, Config
+from stream.config import Config
+from stream.config_sections import CameraSection
 from stream.errors import UsageError
 
 

@@ -14,7 +14,8 @@ from spade_core.gallery import Gallery
 from spade_core.gallery_layout import MOTION, POOLED, THUMBNAILS, array_file
 from spade_core.gallery_versions import Version, list_versions, prunable, prune, use_version
 from stream import programs
-from stream.config import CameraSection, build_config
+from stream.config import build_config
+from stream.config_sections import CameraSection
 from stream.durable import write_durably
 from stream.errors import StreamError, UsageError
 from stream.progress import Step, progress_bar, progress_reporter, tell_result

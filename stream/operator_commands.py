@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from stream.cli_arguments import add_command
-from stream.config import CameraSection, Config, load_config
+from stream.config import Config, load_config
+from stream.config_sections import CameraSection
 from stream.errors import UsageError
 from stream.fields import read_object
 from stream.messages import iso_time

@@ -14,7 +14,8 @@ import cv2
 
 from spade_core.preprocess import Preprocess
 from stream import security
-from stream.config import CameraSection, Config
+from stream.config import Config
+from stream.config_sections import CameraSection
 from stream.drift import DriftCollector
 from stream.drift_store import DriftStore
 from stream.durable import safe_name

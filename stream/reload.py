@@ -37,7 +37,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from stream.config import CameraSection, Config
+from stream.config import Config
+from stream.config_sections import CameraSection
 from stream.errors import ConfigError
 
 log = logging.getLogger(__name__)

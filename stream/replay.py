@@ -22,7 +22,8 @@ import yaml
 from spade_core.gallery import Gallery
 from spade_core.methods import gallery_parameters
 from stream import machine, programs
-from stream.config import CameraSection, Config, build_config
+from stream.config import Config, build_config
+from stream.config_sections import CameraSection
 from stream.durable import write_durably
 from stream.errors import StreamError, UsageError
 from stream.health import read_status

@@ -67,6 +67,7 @@ LAYERS = {
     "stream.scene_sections": 2,
     "stream.operator_settings": 2,
     "stream.config_values": 1,
+    "stream.config_sections": 2,
     "stream.sink_sections": 2,
     "stream.sources": 2,
     "stream.server_socket": 2,

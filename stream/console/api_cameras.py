@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 
-from stream.config import CameraSection
+from stream.config_sections import CameraSection
 from stream.console.history import LONGEST
 from stream.console.models import Enroll, Id, Sensitivity, Snooze, Zones, moment
 from stream.console.parts import Parts, identity_of, parts_of

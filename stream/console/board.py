@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stream.config import CameraSection, Config
+from stream.config import Config
+from stream.config_sections import CameraSection
 from stream.console.events import Hub
 from stream.console.galleries import Galleries
 from stream.health import read_status

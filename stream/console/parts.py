@@ -10,7 +10,8 @@ from typing import Any
 
 from fastapi import HTTPException, Request
 
-from stream.config import CameraSection, Config
+from stream.config import Config
+from stream.config_sections import CameraSection
 from stream.console.alert_files import AlertFiles
 from stream.console.auth import Gate, Identity
 from stream.console.board import Board

@@ -14,7 +14,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from stream.config import AlertsSection, ClipsSection
+from stream.config_sections import AlertsSection, ClipsSection
 from stream.policy import PolicySettings
 
 from .conftest import Enrolled

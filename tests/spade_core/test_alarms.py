@@ -31,7 +31,7 @@ from spade_core.alarms import (
 )
 from spade_core.errors import CalibrationError
 from stream import policy
-from stream.config import GallerySection
+from stream.config_sections import GallerySection
 from stream.messages import Phase
 from stream.policy import AlertPolicy, Observation, PolicySettings
 

@@ -11,7 +11,8 @@ import pytest
 from spade_core.campus import CampusParameters
 from spade_core.methods import parameters_from
 from spade_core.scorer import SpadeParameters
-from stream.config import CameraSection, Config, build_config, load_config
+from stream.config import Config, build_config, load_config
+from stream.config_sections import CameraSection
 from stream.errors import ConfigError
 from stream.policy import PolicySettings
 

@@ -26,7 +26,8 @@ from console_fakes import (
 )
 from starlette.testclient import TestClient
 
-from stream.config import CameraSection, Config
+from stream.config import Config
+from stream.config_sections import CameraSection
 from stream.console import budget
 from stream.console.app import make_app
 from stream.console.auth import Gate

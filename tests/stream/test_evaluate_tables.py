@@ -9,7 +9,8 @@ import pytest
 
 from spade_core.methods import parameters_from
 from spade_core.scorer import SpadeParameters
-from stream.config import MethodSection, build_config
+from stream.config import build_config
+from stream.config_sections import MethodSection
 from stream.evaluate.tables import TABLES, Table, Variant
 
 VARIANTS = [(table, variant) for table in TABLES.values() for variant in table.variants]

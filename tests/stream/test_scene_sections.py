@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from stream.config import CameraSection, build_config
+from stream.config import build_config
+from stream.config_sections import CameraSection
 from stream.errors import ConfigError
 from stream.scene_choice import Window
 
