@@ -169,8 +169,10 @@ def next_commands(cameras: Sequence[NewCamera], *, name: str, secrets_name: str)
 def _footage(camera: NewCamera) -> str:
     if camera.source == SYNTHETIC:
         return f" --source '{SYNTHETIC_NORMAL}' --seconds 120"
-    live = is_live(_VARIABLE.sub("x", camera.source)) or camera.source.startswith("${")
-    return " --minutes 30" if live else ""
+    source = camera.source
+    rendered = source.startswith("campus:") and "duration=" not in source
+    endless = is_live(_VARIABLE.sub("x", source)) or source.startswith("${") or rendered or is_looped(source)
+    return " --minutes 30" if endless else ""
 
 
 def _quoted(path: str) -> str:

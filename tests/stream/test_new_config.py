@@ -188,3 +188,13 @@ def test_the_next_commands_load_the_secrets_first_and_enroll_every_camera() -> N
         "spade-stream enroll 'my site.yaml' --camera film",
         "spade-stream run 'my site.yaml'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("source", "minutes"),
+    [("0", True), ("campus:?seed=7", True), ("campus:?duration=60", False), ("loop:a.mp4", True), ("a.mp4", False)],
+)
+def test_what_has_no_end_is_enrolled_for_some_minutes(source: str, minutes: bool) -> None:
+    line = next_commands([new_camera("gate", source, here=HERE)], name="a.yaml", secrets_name="a.env")[1]
+
+    assert ("--minutes 30" in line) is minutes
