@@ -112,3 +112,23 @@ def test_a_page_that_opens_hidden_waits_with_its_stream_until_it_is_seen(page: P
     until(lambda: streams(site) == 1, "its stream is open")
     site.live("walkway")
     expect(other.get_by_alt_text("Live view of walkway")).to_be_visible()
+
+
+def test_streams_that_have_not_begun_do_not_pile_up_while_somebody_goes_from_page_to_page(
+    page: Page, site: Site
+) -> None:
+    site.live("walkway")
+    waiting: set[object] = set()
+    page.route("**/api/v1/stream*", lambda route: None)  # a slow line: no answer yet
+    page.on("request", lambda request: waiting.add(request) if "/api/v1/stream" in request.url else None)
+    page.on("requestfailed", lambda request: waiting.discard(request))
+
+    page.evaluate(
+        """async () => {
+            const { stream } = await import("/static/js/stream.js");
+            for (let number = 0; number < 8; number++) stream.watch([`camera-${number}`]);
+        }"""
+    )
+    page.wait_for_timeout(500)
+
+    assert len(waiting) == 1

@@ -89,6 +89,8 @@ def test_a_file_with_other_columns_is_named(tmp_path: Path) -> None:
         lambda line: line.replace(b"0.5,,", b"inf,,"),
         lambda line: line.replace(b"Z,", b","),
         lambda line: line.replace(b"2023-11-15T", b"yesterday "),
+        lambda line: b"nowZ" + line[line.index(b",") :],
+        lambda line: b"2023-11-15Z" + line[line.index(b",") :],
         lambda line: line.replace(b",1,", b"," + b"9" * 30 + b",", 1),
         lambda line: line.replace(b'quoted"', b"quoted"),
         lambda line: b'"' + line,

@@ -20,8 +20,10 @@ class Stream extends EventTarget {
   status = null;
   /** the newest connection @type {EventSource|null} */
   #source = null;
-  /** that one, and the one before it until the newest has begun @type {Set<EventSource>} */
+  /** that one, and the one that is heard until the newest has begun @type {Set<EventSource>} */
   #open = new Set();
+  /** the one that is heard @type {EventSource|null} */
+  #heard = null;
   #cameras = [];
   #tries = 0;
   #running = false;
@@ -89,15 +91,17 @@ class Stream extends EventTarget {
     this.#deafSince ||= Date.now();
     this.#open.forEach((source) => source.close());
     this.#open.clear();
-    this.#source = null;
+    this.#source = this.#heard = null;
   }
 
   #connect() {
     clearTimeout(this.#timer);
     const words = new URLSearchParams(this.#cameras.length ? { live: this.#cameras.join(",") } : {});
+    // Those that have not begun yet would each take a connection of the six, and are not wanted any more.
+    this.#open.forEach((other) => other !== this.#heard && other.close());
     const source = new EventSource(`/api/v1/stream?${words}`);
     this.#source = source;
-    this.#open.add(source);
+    this.#open = new Set(this.#heard ? [this.#heard, source] : [source]);
     for (const name of EVENTS) source.addEventListener(name, (event) => this.#take(source, name, event));
     source.addEventListener("error", () => this.#broken(source));
   }
@@ -118,6 +122,7 @@ class Stream extends EventTarget {
   #begun(source, hello) {
     this.#open.forEach((other) => other !== source && other.close());
     this.#open = new Set([source]);
+    this.#heard = source;
     const wasDeaf = this.#deafSince;
     this.#deafSince = 0;
     this.#is(true);
@@ -128,6 +133,7 @@ class Stream extends EventTarget {
   #broken(source) {
     source.close();
     this.#open.delete(source);
+    if (source === this.#heard) this.#heard = null;
     if (source !== this.#source) return;
     this.#lose();
   }
