@@ -1,4 +1,4 @@
-"""The ``campus`` method: SPADE's idea for cameras that do not move (DESIGN section 5).
+"""The ``campus`` method: SPADE's idea for cameras that do not move (docs/method.md).
 
 What is normal is known per place, so a frame is compared there and nearly there only. Three channels:
 

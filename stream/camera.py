@@ -109,7 +109,8 @@ class WatchedCamera:
         """Its finite source is at its end, or its reader was stopped."""
         messages = self.finish()
         self._take_drops(ended.drops)
-        self._report(CameraState.ENDED, f"broke off: {ended.error}" if ended.error else "end of the source")
+        stopped = "end of the source" if self.mode is Mode.REPLAY else "its reader was stopped"
+        self._report(CameraState.ENDED, f"broke off: {ended.error}" if ended.error else stopped)
         return messages
 
     def leave(self) -> list[Alert]:

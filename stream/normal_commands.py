@@ -133,7 +133,8 @@ def make_normal(
     Returns:
         JSON-able: ``scene``, ``from`` and ``version`` (None: nothing was written), ``frames`` that were added,
         ``left_out`` (frames of the alert that show other scenes of its camera), ``rescored``, ``not_rescored``,
-        ``silenced``, ``kept`` and the command that undoes it.
+        ``already_silent`` (today's threshold and zones let them pass, without this), ``silenced``, ``kept`` and the
+        command that undoes it.
 
     Raises:
         UsageError: there is no such alert, region or stored frame.
@@ -194,6 +195,7 @@ def make_normal(
         "left_out": choice.left_out,
         "rescored": history.rescored,
         "not_rescored": history.not_rescored,
+        "already_silent": history.rescored - len(history.silenced) - len(history.kept),
         "silenced": [one.to_json() for one in history.silenced],
         "kept": [one.to_json() for one in history.kept],
         "undo": None if after is None else f"spade-stream gallery use {gallery.folder} {gallery.version}",
@@ -208,6 +210,8 @@ def in_words(result: dict[str, Any], folder: Path) -> list[str]:
         *(f"  a REAL alert is silenced: {alert_id}" for alert_id in real),
         f"  {len(result['silenced'])} would have been silenced, {len(result['kept'])} not",
     ]
+    if result["already_silent"]:
+        lines.append(f"  {result['already_silent']} are silent already, by the threshold and zones of today")
     for name in ("silenced", "kept"):
         lines += [
             f"    {name:9} {one['alert_id']}  {one['before']:.2f} -> {one['after']:.2f} x threshold"

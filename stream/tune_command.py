@@ -36,7 +36,8 @@ def add_tune(groups: Any) -> None:
         tune,
         "show how many alerts the last days would have had at other thresholds",
         "Replays the alert policy over the stored scores of a camera, and says from which factor on there would have\n"
-        "been no more than gallery.false_alarms_per_day. Changes nothing: the console sets the factor.",
+        "been no more than gallery.false_alarms_per_day. Changes nothing: the console, or\n"
+        "'operator sensitivity', sets the factor.",
     )
     command.add_argument("config", type=Path, metavar="CONFIG")
     command.add_argument("--camera", required=True, metavar="ID")

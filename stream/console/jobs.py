@@ -61,7 +61,6 @@ class Task:
     user: str  # who asked for it
     camera: str | None = None
     alert_id: str | None = None
-    cancellable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,10 +189,11 @@ def test_people_are_told_in_words(site: Path, capsys: pytest.CaptureFixture[str]
 
 def test_a_dry_run_says_so(tmp_path: Path) -> None:
     nothing = {"scene": "gate", "from": "v000001", "version": None, "frames": 1, "left_out": 3}
-    history = {"rescored": 0, "not_rescored": 2, "silenced": [], "kept": []}
+    history = {"rescored": 1, "not_rescored": 2, "already_silent": 1, "silenced": [], "kept": []}
 
     lines = in_words({**nothing, **history, "undo": None}, tmp_path)
 
+    assert "  1 are silent already, by the threshold and zones of today" in lines
     assert lines[-2] == "  3 frame(s) of the alert show another scene of the camera and are left out"
     assert lines[-1] == f"{tmp_path}: v000001 stays in force; without --dry-run this makes a new version"
 

@@ -236,6 +236,12 @@ def test_an_alert_that_is_open_at_the_end_is_ended_and_committed_before_the_read
     assert camera["drops"] == {"reader.sampled_out": 5}
 
 
+def test_the_reader_of_a_live_camera_that_ends_was_stopped_for_a_camera_has_no_end(bench: Bench) -> None:
+    bench.run(joined(mode=Mode.LIVE), [Ended("gate", "", {})])
+
+    assert (bench.camera()["state"], bench.camera()["reason"]) == ("ENDED", "its reader was stopped")
+
+
 def test_a_frame_that_waits_is_scored_before_the_end_is_confirmed(bench: Bench) -> None:
     bench.run(
         joined() + joined("back"),

@@ -133,6 +133,9 @@ function showDryRun(steps, result) {
       real
         ? h("p", { class: "problem" }, `${counted(real, "alert")} among them that somebody called real would not come any more.`)
         : null,
+      result.already_silent
+        ? h("p", { class: "hint" }, `${counted(result.already_silent, "alert")} would not come today even without it: sensitivity or zones have changed since.`)
+        : null,
       result.not_rescored
         ? h(
             "p",
