@@ -4,6 +4,7 @@ A row of the score log has the threshold that was in force: the calibrated one o
 that operators had set. With ``campus`` every calibrated threshold is 1, so that scores are in thresholds already. With
 faithful SPADE each version has a unit of its own; which one a row was scored in is told by its threshold, where that
 fits one version alone. Other rows are left out and counted: nobody knows what they would mean at another factor.
+``drift_follow`` tells the thresholds of old alerts so, too.
 """
 
 from __future__ import annotations
@@ -48,6 +49,14 @@ class Units:
             fitting = [one for one in self.calibrated if LEAST_FACTOR <= threshold / one <= MOST_FACTOR]
         return fitting[0] if len(fitting) == 1 else None
 
+    def factors_of(self, threshold: float) -> tuple[float, ...]:
+        """What may have been set when this threshold was in force: by the one version that it fits, else by any in
+        whose unit it can be.
+        """
+        told = self.of(threshold)
+        units = self.calibrated if told is None else (told,)
+        return tuple(threshold / one for one in units if LEAST_FACTOR <= threshold / one <= MOST_FACTOR)
+
     def with_one(self, calibrated: float) -> Units:
         """With one more, unless it is there."""
         if any(np.isclose(calibrated, one, rtol=_SAME) for one in self.calibrated):
@@ -64,15 +73,23 @@ def units_of(config: Config, camera: str, *, factors: Collection[float] = ()) ->
         factors: that are known to have been set.
     """
     found, usual, complete = dict[str, float](), 0.0, True
+    campus = config.method.name == "campus"  # each of its versions has a threshold of 1, also one that is gone
     for scene in config.camera(camera).scene_names:
         calibrations, whole = _calibrations(config.gallery_of(scene))
-        complete &= whole
+        complete &= whole or campus
         for in_force, calibration in calibrations:
             found.setdefault(f"{calibration.threshold:.6g}", calibration.threshold)
             if in_force:
                 # The highest of several scenes: an alert then ends rather too early, and there are more of them.
                 usual = max(usual, calibration.usual / calibration.threshold)
     return Units(tuple(found.values()), tuple({1.0, *factors}), complete, usual)
+
+
+def units_of_gallery(folder: Path, *, factors: Collection[float] = ()) -> Units:
+    """By what the stored scores of one gallery may have been measured; ``usual`` is left out. Arguments: as above."""
+    calibrations, whole = _calibrations(folder)
+    found = {f"{calibration.threshold:.6g}": calibration.threshold for _, calibration in calibrations}
+    return Units(tuple(found.values()), tuple({1.0, *factors}), whole)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ class OldAlert:
     """What raised an alert, as it was scored."""
 
     frame: KeptFrame
-    threshold: float  # in force then: above it, it is an alert
+    threshold: float  # in force then, in the unit of then: above it, it is an alert
     lasted: float = 0.0  # strength, in that threshold, of what had looked odd for long; 1 = it alerted for that alone
     place: NDArray[np.bool_] | None = None  # (S, S) where that was; None = everywhere
 
@@ -55,6 +55,7 @@ class Heard:
         alert: that was raised.
         score: its score by a version: (scorer, pixels that have always looked like that) -> score; raises InputError.
         threshold: in force now.
+        then: what the one in force then is in the unit of today: each value that it may be; empty = not known.
         today: scorer of the version in force.
     """
 
@@ -64,37 +65,53 @@ class Heard:
         score: Callable[[FrameScorer, NDArray[np.bool_] | None], float],
         *,
         threshold: float,
+        then: Collection[float],
         today: FrameScorer,
     ) -> None:
         self._score = score
-        # Whoever made a camera less sensitive since then may make it as sensitive again.
-        self._threshold = min(alert.threshold, threshold)
-        self._lasted = alert.lasted * alert.threshold / self._threshold
+        # Whoever made a camera less sensitive since then may make it as sensitive again. So what is silent now may be a
+        # witness, and what is loud now must stay loud now.
+        thresholds = sorted({threshold, *then})
+        lasted = alert.lasted * min(then, default=threshold)
         side = alert.frame.image.shape[0]
         self._place = alert.place if alert.place is not None else np.ones((side, side), np.bool_)
-        self._seen = self.strength(today)
-        lasts = alert.lasted >= 1 and self._seen <= 1
-        self._held = self.strength(today, held=True) if lasts else 0.0
+        seen = score(today, None)
+        self._limit = _highest_below(seen, thresholds)
+        self._seen, self._held = seen / self._limit, 0.0
+        # What lasted counts where that alone raised it: today, or by a higher threshold than it exceeds without.
+        if alert.lasted >= 1 and seen <= thresholds[-1]:
+            held = score(today, self._place)
+            self._held_limit = _highest_below(min(held, lasted), thresholds)
+            if self._seen <= 1 or self._held_limit > self._limit:
+                self._held, self._lasted = held / self._held_limit, lasted / self._held_limit
 
     @property
     def is_silent(self) -> bool:
         """It is none today, however long it may have lasted."""
         return max(self._seen, self._held) <= 1
 
-    def strength(self, scorer: FrameScorer, *, held: bool = False) -> float:
-        """By a version, in thresholds. ``held``: as if its place had always looked like that."""
-        return self._score(scorer, self._place if held else None) / self._threshold
-
     def against(self, scorer: FrameScorer) -> str:
         """Why a version must not be made; "" = the alert would speak all the same."""
-        if self._seen > 1:
-            return "" if self.strength(scorer) > 1 else SILENCES
-        if (held := self.strength(scorer, held=True)) <= 1:
+        if self._seen > 1 and self._score(scorer, None) <= self._limit:
+            return SILENCES
+        if self._held <= 1:
+            return ""
+        if (held := self._strength_held(scorer)) <= 1:
             return SILENCES
         # One frame does not tell how long it lasted. What it was worth then went down as its place did, by all that is
         # known; where that is not enough, nobody can say.
         return "" if self._lasted * held / self._held > 1 else UNTOLD
 
     def worth(self, scorer: FrameScorer) -> float:
-        """What is left of it by a version; to be compared only."""
-        return self.strength(scorer, held=self._seen <= 1)
+        """What is left of it by a version, in thresholds; to be compared only."""
+        seen = self._score(scorer, None) / self._limit if self._seen > 1 else np.inf
+        return min(seen, self._strength_held(scorer) if self._held > 1 else np.inf)
+
+    def _strength_held(self, scorer: FrameScorer) -> float:
+        """As if its place had always looked like that."""
+        return self._score(scorer, self._place) / self._held_limit
+
+
+def _highest_below(score: float, thresholds: Sequence[float]) -> float:
+    """The highest of these, by rising value, that a score exceeds; the lowest where it exceeds none."""
+    return max((threshold for threshold in thresholds if threshold < score), default=thresholds[0])

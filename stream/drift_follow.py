@@ -1,8 +1,8 @@
 """Lets a gallery follow slow change: ``drift_guard`` judges candidates, and those that pass become a new version.
 
 Each candidate is scored against the anchor (the version last enrolled), and what raised an alert before is scored with
-the candidates added, as its camera sees it now: none of them may make an alert silent that is one today. What operators
-called normal is silent today, so it needs no exception here.
+the candidates added, as its camera sees it now, and as it would without operators' zones, which may go again: none may
+make an alert silent that is one today. What operators called normal is silent today, so it needs no exception here.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from spade_core.extractor import FeatureExtractor, Features, fingerprint_mismatc
 from spade_core.gallery import Gallery, NormalFrames
 from spade_core.methods import FrameScorer, frame_scorer, gallery_parameters
 from spade_core.scene_fit import SceneFit
+from stream.comparable import units_of_gallery
 from stream.drift_alerts import Heard, OldAlert, Trial
 from stream.drift_guard import (
     SILENCES,
@@ -97,7 +98,12 @@ class Follower:
                 raise GalleryError(f"{version}: made with something else than what runs: {difference}")
         self._anchor, self._fit = anchor, SceneFit(anchor)
         self._by_anchor = self._scorer(anchor)
-        self._eyes = Eyes(gallery.calibration, parameters=gallery_parameters(gallery), cameras=cameras, part=part)
+        bare = {camera: seen.without_operators() for camera, seen in cameras.items()}
+        self._eyes = tuple(
+            Eyes(gallery.calibration, parameters=gallery_parameters(gallery), cameras=seen, part=part)
+            for seen in ((cameras,) if bare == cameras else (cameras, bare))
+        )
+        self._units = units_of_gallery(gallery.folder, factors={seen.threshold_factor for seen in cameras.values()})
 
     def decide(
         self, candidates: Sequence[Candidate], *, told: Sequence[Told], old: Iterable[OldAlert], now: float
@@ -159,24 +165,27 @@ class Follower:
         trial, loud = Trial(self._with, new), list[OldAlert]()
         for number, alert in enumerate(old, start=1):
             self._tell(Progress("old alerts", number, None))
-            if (heard := self._heard(alert)) is not None:
+            if all_heard := self._heard(alert):
                 loud.append(alert)
+            for heard in all_heard:
                 self._hold_up(verdict, trial, heard)
         self._hold_up_as_made(verdict, trial, new, loud)
 
-    def _heard(self, alert: OldAlert) -> Heard | None:
-        """None for one that is silent today: nothing can make it so."""
-        frame = alert.frame
-
-        def score(scorer: FrameScorer, lasting: NDArray[np.bool_] | None) -> float:
-            return self._eyes.score(scorer, frame, features, lasting)
-
+    def _heard(self, alert: OldAlert) -> list[Heard]:
+        """As it is seen now and without the operators' zones; not where it is silent today: nothing can make it so."""
         try:
-            features = self._extractor.extract(frame.image[None])
-            heard = Heard(alert, score, threshold=self._eyes.threshold(frame.camera), today=self._today)
+            features = self._extractor.extract(alert.frame.image[None])
+            found = [self._heard_by(eyes, alert, features) for eyes in self._eyes]
         except InputError:  # scored with other settings of the method: today it would be no alert, nor silent
-            return None
-        return None if heard.is_silent else heard
+            return []
+        return [heard for heard in found if not heard.is_silent]
+
+    def _heard_by(self, eyes: Eyes, alert: OldAlert, features: Features) -> Heard:
+        def score(scorer: FrameScorer, lasting: NDArray[np.bool_] | None) -> float:
+            return eyes.score(scorer, alert.frame, features, lasting)
+
+        then = [factor * self._gallery.calibration.threshold for factor in self._units.factors_of(alert.threshold)]
+        return Heard(alert, score, threshold=eyes.threshold(alert.frame.camera), then=then, today=self._today)
 
     def _hold_up(self, verdict: Verdict, trial: Trial, heard: Heard) -> None:
         while verdict.accepted and (reason := heard.against(trial.together(verdict.accepted))):
@@ -207,9 +216,9 @@ class Follower:
     def _first_against(self, loud: Sequence[OldAlert], scorer: FrameScorer) -> tuple[Heard, str] | None:
         for number, alert in enumerate(loud, start=1):
             self._tell(Progress("old alerts", number, len(loud)))
-            heard = self._heard(alert)  # anew: the features of all at once would take too much
-            if heard is not None and (reason := heard.against(scorer)):
-                return heard, reason
+            for heard in self._heard(alert):  # anew: the features of all at once would take too much
+                if reason := heard.against(scorer):
+                    return heard, reason
         return None
 
     @cached_property

@@ -6,7 +6,7 @@ For ``normal_commands`` (what would that silence?) and ``drift_follow`` (it must
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,11 @@ class AsSeen:
 
     zones: tuple[Zone, ...] = ()
     threshold_factor: float = 1.0  # of the calibrated threshold
+    configured: tuple[Zone, ...] | None = None  # of ``zones``, those of the configuration; None = all of them
+
+    def without_operators(self) -> AsSeen:
+        """As it is once operators took their zones back."""
+        return self if self.configured is None else replace(self, zones=self.configured)
 
 
 def as_seen(config: Config) -> dict[str, AsSeen]:
@@ -41,7 +46,7 @@ def as_seen(config: Config) -> dict[str, AsSeen]:
     found = {}
     for camera in config.cameras:
         own = operators.get(camera.id, CameraOperator())
-        found[camera.id] = AsSeen((*camera.zones, *own.zones), own.threshold_factor)
+        found[camera.id] = AsSeen((*camera.zones, *own.zones), own.threshold_factor, camera.zones)
     return found
 
 

@@ -168,6 +168,7 @@ class SceneChoice:
         self._chosen = False  # something has said which scene it is
         self._beaten = 0  # checks in a row in which another one, whichever, fitted clearly better
         self._settled = 0  # checks in a row in which none fitted better
+        self._in_view = 0  # checks in a row that had the scene in force in view, whichever fitted best
         self._doubts = 0  # checks that put off scoring since it was last settled
         self._suspicious = self._above = False  # a score has just risen above the threshold; the last one was above
         self._lost: float | None = None  # s, of the first check since then that had the scene in force out of view
@@ -207,9 +208,11 @@ class SceneChoice:
         self._checked, self._suspicious, self.doubt = time, False, ""
         known = {scene: fit for scene, fit in fits.items() if scene in self.plan.scenes and not math.isnan(fit)}
         best = min(known, key=lambda scene: known[scene], default=self.scene)
+        away = math.isinf(known.get(self.scene, 0.0))
+        self._note_in_view(known)
         if not self._chosen and math.isfinite(known.get(best, math.inf)):
             self._chosen = True  # nothing speaks for the scene that merely comes first
-            return self._change(best, f"by the picture, the first that was seen (fit {known[best]:.2f})")
+            return self._change(best, f"by the picture, the first that was seen (fit {known[best]:.2f})", away=away)
         if not self._is_clear(best, known):
             self._beaten = 0
             self._note_settled(best, known)
@@ -218,7 +221,7 @@ class SceneChoice:
         # By whom does not matter: of three scenes two may take turns at fitting best, and the third is wrong all along.
         self._beaten, self._settled = self._beaten + 1, 0
         if self._beaten >= CHECKS:
-            return self._change(best, f"by the picture ({_in_words(self.scene, best, known)})")
+            return self._change(best, f"by the picture ({_in_words(self.scene, best, known)})", away=away)
         if self._doubts < MOST_DOUBTS:
             self._doubts += 1
             self.doubt = f"it seems to show scene {best} instead of {self.scene}; that will be certain in a moment"
@@ -229,7 +232,13 @@ class SceneChoice:
         fitting = best == self.scene and math.isfinite(fits.get(best, math.inf))
         self._settled = self._settled + 1 if fitting else 0
         if self._settled >= CHECKS:
-            self._doubts, self._lost = 0, None
+            self._doubts = 0
+
+    def _note_in_view(self, fits: Mapping[str, float]) -> None:
+        """A camera that shows its scene for a while may turn again, also where another scene fits as well."""
+        self._in_view = self._in_view + 1 if math.isfinite(fits.get(self.scene, math.inf)) else 0
+        if self._in_view >= CHECKS:
+            self._lost = None
 
     def _note_lost(self, time: float, fits: Mapping[str, float]) -> None:
         if math.isfinite(fits.get(self.scene, 0.0)):
@@ -244,11 +253,13 @@ class SceneChoice:
         # A scene in force that nothing can be compared with is no reason to stay blind.
         return fits[best] <= FITS and fits.get(self.scene, math.inf) >= CLEARLY * fits[best]
 
-    def _change(self, scene: str, reason: str) -> Switch | None:
+    def _change(self, scene: str, reason: str, *, away: bool = False) -> Switch | None:
         if scene == self.scene:
             return None
         switch = Switch(self.scene, scene, reason)
-        self.scene, self._beaten, self._settled = scene, 0, 0
+        self.scene, self._beaten, self._settled, self._in_view = scene, 0, 0, 0
+        if away:  # the camera turned, and may soon again; at dusk both are in view, and changes must not make it blind
+            self._doubts, self._lost = 0, None
         return switch
 
 

@@ -53,7 +53,7 @@ class JsonLinesSection(Section):
     type: Literal["jsonl"]
     name: Identifier = "jsonl"
     folder: LocalPath
-    days: float | None = Field(30.0, gt=0)  # after which pictures and clips are removed; lines stay; None: never
+    days: float | None = Field(None, gt=0)  # after which pictures and clips are removed; lines stay; None: never
 
 
 class StdoutSection(Section):

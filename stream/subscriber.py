@@ -6,14 +6,15 @@
         for alert, evidence in alerts:
             ...  # acknowledged when the next one is asked for
 
-One thread uses an object. Signs of life are sent only while something waits in :meth:`AlertSubscriber.poll`; a program
-that works on one alert for longer than the feed's patience is subscribed again by its next call, and misses nothing.
+One thread uses an object. Signs of life are sent only by ``poll`` and ``listen`` of :class:`AlertSubscriber`; a
+program that calls neither for longer than the feed's patience is subscribed again by its next call, and misses nothing.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -53,8 +54,8 @@ class AlertSubscriber:
         since: the last sequence number already had; 0 for everything kept. None: after what was acknowledged under
             ``name``, or without a name from now on.
         name: who asks, unique; the feed remembers its place.
-        on_event: called by :meth:`poll` with what every camera is doing, again after each new connection, and with
-            every change from then on; None: such events are not asked for.
+        on_event: called by :meth:`poll` and :meth:`listen` with what every camera is doing, again after each new
+            connection, and with every change from then on; None: such events are not asked for.
         secure: sets the CURVE keys of each new socket before it connects.
         clock: monotonic seconds.
 
@@ -81,6 +82,7 @@ class AlertSubscriber:
         self._secure = secure
         self._clock = clock
         self._gaps: list[Gap] = []
+        self._ready: deque[tuple[Alert, Evidence]] = deque()  # read, and not handed out yet
         self._handed_out: int | None = None
         self._unreadable = 0
         self._put_off = ""  # the reason with which the feed last did that
@@ -92,7 +94,7 @@ class AlertSubscriber:
     @property
     def last_seq(self) -> int | None:
         """The last number handed out or reported as a gap: where the next subscription goes on. None: not known yet."""
-        return self._last
+        return self._ready[0][0].seq - 1 if self._ready else self._last
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
@@ -107,7 +109,7 @@ class AlertSubscriber:
     @property
     def caught_up(self) -> bool:
         """Whether everything has come that was committed when the present connection subscribed."""
-        return self._caught_up
+        return self._caught_up and not self._ready
 
     def poll(self, timeout: float) -> tuple[Alert, Evidence] | None:
         """The next alert, or None after ``timeout`` seconds. Asking acknowledges the one handed out before.
@@ -119,16 +121,31 @@ class AlertSubscriber:
         if self._handed_out is not None:
             self.ack(self._handed_out)
         deadline = self._clock() + timeout
-        while True:
+        if self._ready:
+            self.listen()
+        while not self._ready:
             socket = self._keep_alive()
             now = self._clock()
             pause = max(0.0, min(deadline, self._next_beat) - now)
             if socket.poll(int(pause * 1000) + (pause > 0)):
-                found = self._take(socket.recv_multipart())
-                if found is not None:
-                    return found
+                self._take(socket.recv_multipart())
             elif self._clock() >= deadline:
                 return None
+        alert, evidence = self._ready.popleft()
+        self._handed_out = alert.seq
+        return alert, evidence
+
+    def listen(self) -> None:
+        """Takes what has come, without waiting, for a program that works on one alert for long: events are told, signs
+        of life sent. Acknowledges nothing, and hands nothing out: alerts wait for :meth:`poll`, in order.
+
+        Raises:
+            LinkLost: as :meth:`poll`.
+        """
+        socket = self._keep_alive()
+        # The feed's own window ends this; one that keeps to none must not fill the memory.
+        while self._socket is socket and len(self._ready) <= WINDOW and socket.poll(0):
+            self._take(socket.recv_multipart())
 
     def ack(self, seq: int) -> None:
         """Tells the feed that everything up to ``seq`` is safe here. Lost on the way, it only costs a repetition."""
@@ -177,6 +194,7 @@ class AlertSubscriber:
     def _subscribe(self) -> zmq.Socket[bytes]:
         # A new socket each time: whatever the old connection still carries can no longer be mistaken for an answer.
         self._disconnect()
+        self._put_back()
         socket = self._context.socket(zmq.DEALER)
         self._socket = socket
         socket.linger = 0
@@ -191,6 +209,13 @@ class AlertSubscriber:
         self._subscribed = now
         self._send(Kind.SUBSCRIBE, {"name": self._name, "since": self._last, **events})
         return socket
+
+    def _put_back(self) -> None:
+        """What was not handed out comes once more with a new connection, whose window begins after what was."""
+        if self._ready:
+            last = self._last = self._ready[0][0].seq - 1
+            self._gaps = [gap for gap in self._gaps if gap.last <= last]
+            self._ready.clear()
 
     def _disconnect(self) -> None:
         self._connected = self._caught_up = False
@@ -209,11 +234,11 @@ class AlertSubscriber:
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
-    def _take(self, parts: list[bytes]) -> tuple[Alert, Evidence] | None:
+    def _take(self, parts: list[bytes]) -> None:
         self._heard = self._clock()
         self._connected = True
         try:
-            return self._understand(decode(parts))
+            self._understand(decode(parts))
         except WireError as error:
             self._unreadable += 1
             if self._unreadable >= _MAX_UNREADABLE:
@@ -223,13 +248,12 @@ class AlertSubscriber:
                 ) from error
             _log.warning("feed %s: message that is not well formed: %s; subscribing again", self._endpoint, error)
             self._subscribe()
-            return None
 
-    def _understand(self, message: Envelope) -> tuple[Alert, Evidence] | None:
+    def _understand(self, message: Envelope) -> None:
         meta = message.meta
         if message.kind is Kind.ALERT:
-            return self._alert(*decode_alert(message))
-        if message.kind is Kind.GAP:
+            self._alert(*decode_alert(message))
+        elif message.kind is Kind.GAP:
             self._gap(_seq(meta, "first"), _seq(meta, "last"))
         elif message.kind is Kind.CAUGHT_UP:
             self._catch_up(_seq(meta, "seq"))
@@ -242,17 +266,23 @@ class AlertSubscriber:
             self._on_event(_event(meta))
         elif message.kind is not Kind.BEAT:
             raise WireError(f"a feed sends no {message.kind.name} to a subscriber")
-        return None
 
-    def _alert(self, alert: Alert, evidence: Evidence) -> tuple[Alert, Evidence] | None:
+    def _alert(self, alert: Alert, evidence: Evidence) -> None:
         if self._last is not None and alert.seq <= self._last:
-            self._send(Kind.ACK, {"seq": alert.seq})
-            return None
+            if alert.seq < self._first_unsafe():
+                self._send(Kind.ACK, {"seq": alert.seq})
+            return
         if self._last is not None and alert.seq != self._last + 1:
             raise WireError(f"alert {alert.seq} follows {self._last} without a GAP")
-        self._last = self._handed_out = alert.seq
+        self._last = alert.seq
         self._unreadable = 0
-        return alert, evidence
+        self._ready.append((alert, evidence))
+
+    def _first_unsafe(self) -> int:
+        """The first number that nobody has called safe."""
+        if self._handed_out is not None:
+            return self._handed_out
+        return self._ready[0][0].seq if self._ready else (self._last or 0) + 1
 
     def _refused(self, reason: str) -> None:
         """Subscribes again: at once where that is new, else with the answer to the next beat."""
@@ -302,7 +332,7 @@ def request_status(endpoint: str, timeout: float, *, secure: SecureSocket | None
             socket.send_multipart(encode(Kind.STATUS, {}))
         if not socket.poll(int(timeout * 1000)):
             checks = "check that it runs, and " + ("asks for no key" if secure is None else "lets this key in")
-            raise LinkLost(f"feed {parsed} gave no status within {timeout:g} s: {checks}")
+            raise LinkLost(f"feed {parsed} gave no status within {timeout:g} s: {checks}; --connect names another one")
         answer = decode(socket.recv_multipart())
     if answer.kind is not Kind.STATUS:
         raise LinkLost(f"feed {parsed} refuses: {str(answer.meta.get('reason'))[:500]}")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
-import logging
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +14,9 @@ from typing import Any
 from stream.durable import write_durably
 from stream.errors import SinkError
 from stream.messages import Alert, Evidence
+from stream.sinks.old_pictures import OldPictures
 
-DAY_S = 86_400.0
-
-_TEND_EVERY_S = 3600.0  # between two looks for old pictures; the first comes with the start
 _BLOCK = 64 << 10  # bytes read at a time when the last line is looked for; a line is some kilobytes
-
-_log = logging.getLogger(__name__)
 
 
 class JsonLinesSink:
@@ -50,9 +44,7 @@ class JsonLinesSink:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = folder
-        self._days, self._wall, self._monotonic = days, wall, monotonic
-        self._tend_due = monotonic()
-        self._trouble: SinkError | None = None
+        self._old = OldPictures(folder / "pictures", days, wall=wall, monotonic=monotonic)
         self._path = folder / "alerts.jsonl"
         self._known: dict[int, tuple[str, str, int]] | None = None
         try:
@@ -97,21 +89,7 @@ class JsonLinesSink:
 
     def tend(self) -> SinkError | None:
         """Removes pictures that are too old, once an hour; see :meth:`stream.sinks.base.Tended.tend`."""
-        if self._days is None or self._monotonic() < self._tend_due:
-            return self._trouble
-        self._tend_due = self._monotonic() + _TEND_EVERY_S
-        try:
-            removed = _remove_older(self.folder / "pictures", self._wall() - self._days * DAY_S)
-        except OSError as error:
-            self._trouble = SinkError(
-                f"{error.filename or self.folder}: pictures older than {self._days:g} days cannot be removed: "
-                f"{error.strerror}. Check the permissions"
-            )
-            return self._trouble
-        if removed:
-            _log.info("%s: removed %d picture(s) older than %g days", self.folder, removed, self._days)
-        self._trouble = None
-        return None
+        return self._old.tend()
 
     def close(self) -> None:
         """Releases the file. May be called twice."""
@@ -123,7 +101,10 @@ class JsonLinesSink:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SinkError(f"{self._path}: another process writes to it. Give each sink its own folder") from None
+            raise SinkError(
+                f"{self._path}: another process writes to it: a run that is going (then all is well), or another sink "
+                "(then give each a folder of its own)"
+            ) from None
         try:
             end = os.fstat(file).st_size
             size = _line_start(file, end)
@@ -193,21 +174,6 @@ def _line_start(file: int, end: int) -> int:
             return start + found + 1
         end = start
     return 0
-
-
-def _remove_older(folder: Path, moment: float) -> int:
-    """Removes this sink's pictures that were written before a moment (Unix seconds); returns how many."""
-    removed = 0
-    if not folder.is_dir():
-        return removed
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            ours = entry.name[:9].isdigit() and entry.name.endswith((".jpg", ".png", ".mp4"))
-            with suppress(FileNotFoundError):  # somebody else was faster
-                if ours and entry.is_file(follow_symlinks=False) and entry.stat().st_mtime < moment:
-                    os.unlink(entry.path)
-                    removed += 1
-    return removed
 
 
 def _write_all(file: int, data: bytes) -> None:

@@ -25,9 +25,7 @@ from stream.sinks.base import identity_of, without_pictures
 from stream.sinks.home_assistant import OFF, OFFLINE, ON, ONLINE, Topics, device
 from stream.sinks.mqtt_link import Message, MqttLink
 from stream.sinks.smaller import fitted
-
-SNAPSHOT_BYTES = 512 << 10
-"""Bytes of a snapshot at most; brokers and services take 128 KiB to 1 MiB, and with MQTT 3 they do not say how much."""
+from stream.sinks.snapshot_limit import SnapshotLimit
 
 LOST_TIMES = 3
 """Connections lost during one delivery after which its snapshot is held to be what the broker does not stand."""
@@ -52,7 +50,7 @@ class _UnderWay:
     """A delivery that is not confirmed yet."""
 
     identity: Identity
-    sent: list[int]  # to be confirmed
+    sent: list[int]  # to be confirmed; with a snapshot, that is the last
     lost: int  # connections lost before it
     snapshot: bytes  # that is among them; empty: none
     problem: str  # why the broker can never take the alert itself; empty: it may
@@ -98,7 +96,8 @@ class MqttSink:
         self._retained = {name: _Retained(ON if name in open_alerts else OFF) for name in cameras}
         self._lock = threading.Lock()  # of _retained: what is published follows it in the same order
         self._under_way: _UnderWay | None = None
-        self._most_snapshot = SNAPSHOT_BYTES
+        self._left_out = ""  # in words: the last snapshot, where there was no sending it
+        self._limit = SnapshotLimit()
         own = [self._topics.retained(camera, snapshots=section.snapshots) for camera in cameras]
         self._departed = sorted(remembered.take({topic for topics in own for topic in topics})) if remembered else []
         if remembered is not None:
@@ -107,7 +106,8 @@ class MqttSink:
         gone = Message(self._topics.status, OFFLINE.encode(), retain=True)
         self._last_word = gone if remembered else None
         self._section, self._client_id = section, client_id
-        self._link = self._connect()
+        self._link = self._new_link()
+        self._link.start()
 
     def deliver(self, alert: Alert, evidence: Evidence) -> None:
         """Publishes the alert and waits for the broker's confirmation; see :meth:`stream.sinks.base.Sink.deliver`."""
@@ -125,6 +125,8 @@ class MqttSink:
         known = self._retained.get(alert.camera)
         if known is not None and under_way.snapshot:
             known.snapshot = under_way.snapshot
+        if evidence.snapshot_jpeg and known is not None and self._snapshots:
+            self._limit.taken()
         if under_way.problem:
             raise SinkRefused(under_way.problem)
 
@@ -146,9 +148,11 @@ class MqttSink:
 
     def tend(self) -> SinkError | None:
         """What the broker does not take though alerts reach it; see :meth:`stream.sinks.base.Tended.tend`."""
-        if not (problem := self._link.standing_problem):
-            return None
-        return SinkError(f"the MQTT broker does not take {problem}. Check its access list and limits")
+        if problem := self._link.standing_problem:
+            return SinkError(f"the MQTT broker does not take {problem}. Check its access list and limits")
+        if self._left_out:
+            return SinkError(f"{self._left_out}. Check the MQTT broker's limits; alerts reach it")
+        return None
 
     def close(self) -> None:
         """Says ``offline`` and leaves. May be called twice."""
@@ -156,7 +160,7 @@ class MqttSink:
             self._closed = True
             self._link.close(self._last_word)
 
-    def _connect(self) -> MqttLink:
+    def _new_link(self) -> MqttLink:
         return MqttLink(self._section, client_id=self._client_id, will=self._last_word, standing=self._publish_standing)
 
     def _check_open(self) -> None:
@@ -194,37 +198,50 @@ class MqttSink:
         jpeg = evidence.snapshot_jpeg
         if not (self._snapshots and jpeg and alert.camera in self._cameras):
             return b""
-        most = self._most_snapshot
+        most = self._limit.most
         if self._link.most_bytes is not None:
             most = min(most, self._link.most_bytes - self._keep(alert.camera, "snapshot", b"").size)
         found = fitted(jpeg, most)
+        self._left_out = "" if found else f"a snapshot of {len(jpeg)} bytes is left out, at most {most} are sent now"
         if not found:
             _log.warning("alert %d: its snapshot of %d bytes is left out, %d fit", alert.seq, len(jpeg), most)
         return found
 
     def _failed(self, under_way: _UnderWay, error: SinkError) -> SinkError:
-        too_large = self._link.any_too_large(under_way.sent) or self._link.lost - under_way.lost >= LOST_TIMES
-        if too_large and under_way.snapshot:
+        if under_way.snapshot and self._is_to_blame(under_way):
             self._suspect(under_way.snapshot)
             return SinkError(str(error))  # and no refusal: of the alert the broker has said nothing
         if self._link.all_confirmed(under_way.sent):  # refused, not lost: what is tried again has to be sent again
             self._end()
         return error
 
+    def _is_to_blame(self, under_way: _UnderWay) -> bool:
+        """Whether it may be the snapshot that the broker does not stand."""
+        picture = under_way.sent[-1]
+        if self._link.too_large(picture):
+            return True
+        return self._link.lost - under_way.lost >= LOST_TIMES and not self._link.all_confirmed([picture])
+
     def _suspect(self, snapshot: bytes) -> None:
-        """The broker may not stand this picture: smaller ones from now on, and nothing of it is sent again."""
-        self._most_snapshot = max(len(snapshot) // 2, 1)
+        """The broker may not stand this picture: smaller ones for now, and nothing of it is sent again.
+
+        Raises:
+            SinkError: a certificate or secret cannot be read now; the link stays as it is, and this comes again.
+        """
+        fresh = self._new_link()  # before the old one is closed, for there may be none
+        self._limit.suspect(len(snapshot))
         _log.warning(
-            "the MQTT broker does not take a snapshot of %d bytes: from now on they have %d at most",
+            "the MQTT broker does not take a snapshot of %d bytes: for now they have %d at most",
             len(snapshot),
-            self._most_snapshot,
+            self._limit.most,
         )
         with self._lock:
             for known in self._retained.values():
                 known.snapshot = b""
         self._end()
         self._link.close(None)  # it would go on to send what is under way
-        self._link = self._connect()
+        self._link = fresh
+        self._link.start()
 
     def _end(self) -> None:
         if self._under_way is not None:

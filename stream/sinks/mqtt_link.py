@@ -50,7 +50,7 @@ class Message:
 
 
 class MqttLink:
-    """A connection that comes back by itself.
+    """A connection that comes back by itself, once it was started.
 
     Args:
         section: broker, credentials and times.
@@ -90,7 +90,10 @@ class MqttLink:
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         client.connect_async(section.host, _port(section), keepalive=section.keepalive)
-        client.loop_start()
+
+    def start(self) -> None:
+        """Connects, and from now on again and again."""
+        self._client.loop_start()
 
     @property
     def connected(self) -> bool:
@@ -138,10 +141,10 @@ class MqttLink:
         finally:
             self.forget(sent)
 
-    def any_too_large(self, sent: Iterable[int]) -> bool:
-        """Whether the broker has refused one of them as too large."""
-        answers = [self._confirmed.get(number) for number in sent]
-        return any(answer is not None and answer.value == _TOO_LARGE for answer in answers)
+    def too_large(self, number: int) -> bool:
+        """Whether the broker has refused this message as too large."""
+        answer = self._confirmed.get(number)
+        return answer is not None and answer.value == _TOO_LARGE
 
     def await_confirmation(self, sent: list[int]) -> None:
         """Waits until the broker has confirmed all of them.

@@ -43,6 +43,10 @@ class AlertStream(Protocol):
         """The next alert, or None after ``timeout`` seconds."""
         ...
 
+    def listen(self) -> None:
+        """Takes camera events and signs of life that have come; hands out no alert, and acknowledges none."""
+        ...
+
     def ack(self, seq: int) -> None:
         """Everything up to ``seq`` is safe."""
         ...
@@ -76,6 +80,7 @@ def run_sink(
         LinkLost: the feed refuses this subscriber.
     """
     facts, delivered = facts or SinkFacts(None), 0
+    meanwhile = _Meanwhile(sink, subscriber, events, facts, stop, sleep)
     while not stop():
         found = subscriber.poll(_CHECK_S)
         _tell(sink, events, facts)
@@ -84,7 +89,7 @@ def run_sink(
             facts.idle()
             continue
         alert, evidence = found
-        if not _deliver(sink, alert, evidence, _Meanwhile(sink, events, facts, stop, sleep), rejected):
+        if not _deliver(sink, alert, evidence, meanwhile, rejected):
             break
         subscriber.ack(alert.seq)
         delivered += 1
@@ -96,6 +101,7 @@ class _Meanwhile:
     """What goes on while one alert is tried again."""
 
     sink: Sink
+    subscriber: AlertStream
     events: EventBoard | None
     facts: SinkFacts
     stop: Callable[[], bool]
@@ -106,6 +112,7 @@ class _Meanwhile:
         while seconds > 0:
             if self.stop():
                 return False
+            self.subscriber.listen()  # what a camera did a minute ago is not what it does
             _tell(self.sink, self.events, None)  # an alert that fails must not keep back the states of cameras
             _tend(self.sink, self.facts)
             self.sleep(min(seconds, _CHECK_S))

@@ -13,7 +13,7 @@ import pytest
 
 from spade_core.gallery import Gallery
 from spade_core.gallery_versions import use_version
-from stream.comparable import Units, curve_of, in_thresholds, units_of
+from stream.comparable import Units, curve_of, in_thresholds, units_of, units_of_gallery
 from stream.config import Config, build_config
 from stream.policy import PolicySettings
 from stream.score_table import ScoreTable
@@ -58,6 +58,16 @@ def test_where_there_was_one_threshold_only_any_factor_may_have_been_set() -> No
     assert Units((2.0, 3.0), complete=True).of(2.2) is None
 
 
+def test_the_factor_behind_a_threshold_is_told_by_the_version_that_it_fits_or_by_all_it_may_be_of() -> None:
+    units = Units((2.0, 8.0), factors=(1.0, 0.5))
+
+    assert units.factors_of(8.0) == (1.0,)
+    assert units.factors_of(4.0) == (0.5,)  # of 8; 2 was never set
+    assert units.factors_of(6.4) == (3.2, 0.8)
+    assert units.factors_of(0.8) == (0.4,)  # 0.1 of 8 cannot be set
+    assert units.factors_of(1000.0) == ()
+
+
 def test_thresholds_are_written_with_six_digits() -> None:
     assert Units((1.23456789,)).of(1.23457) == 1.23456789
     assert Units((1.23456789,)).of(1.23467) is None
@@ -88,10 +98,11 @@ def test_a_curve_over_two_galleries_is_told_in_the_threshold_that_is_in_force() 
 # -- what is there -----------------------------------------------------------------------------------------------------
 
 
-def configured(folder: Path, scenes: Sequence[str]) -> Config:
+def configured(folder: Path, scenes: Sequence[str], *, method: str = "spade") -> Config:
     several = {"scenes": [{"scene": scene} for scene in scenes]}
     camera = {"id": "gate", "source": "gate.mp4", **(several if len(scenes) > 1 else {"scene": scenes[0]})}
-    data = {"state": "state", "gallery": {"folder": "galleries"}, "cameras": [camera]}
+    gallery = {"folder": "galleries"}
+    data = {"state": "state", "gallery": gallery, "method": {"name": method}, "cameras": [camera]}
     return build_config(data, where="a test", base=folder, environment={})
 
 
@@ -122,3 +133,27 @@ def test_where_a_version_is_gone_not_all_are_known(tmp_path: Path) -> None:
 
     assert not units_of(configured(tmp_path, ["day"]), "gate").complete
     assert len(units_of(config, "gate").calibrated) == 1
+
+
+def test_with_campus_a_version_that_is_gone_had_the_same_threshold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "galleries" / "day"
+    monkeypatch.setattr(gallery_files, "CALIBRATION", replace(gallery_files.CALIBRATION, threshold=1.0))
+    gallery_files.build(folder)
+    gallery_files.build(folder)
+    shutil.rmtree(folder / "v000001")
+    units = units_of(configured(tmp_path, ["day"], method="campus"), "gate")
+
+    assert units.complete
+    assert in_thresholds(table((3.0, 1.5)), units)[1] == 0, "an operator had set 1.5 meanwhile"
+
+
+def test_the_units_of_one_gallery_are_those_of_its_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, made = tmp_path / "day", gallery_files.CALIBRATION
+    for threshold in (2.0, 3.0, 2.0):
+        monkeypatch.setattr(gallery_files, "CALIBRATION", replace(made, threshold=threshold))
+        gallery_files.build(folder)
+    found = units_of_gallery(folder, factors={1.5})
+
+    assert (sorted(found.calibrated), sorted(found.factors), found.complete) == ([2.0, 3.0], [1.0, 1.5], True)

@@ -23,12 +23,15 @@ def version(seen: float, held: float = 0.0) -> Any:
     return (seen, held)
 
 
-def heard(today: Any, *, then: float = 1.0, now: float = 1.0, lasted: float = 0.0) -> Heard:
+def heard(today: Any, *, then: float | tuple[float, ...] = 1.0, now: float = 1.0, lasted: float = 0.0) -> Heard:
+    """``then``: in the unit of today."""
+    units = then if isinstance(then, tuple) else (then,)
+
     def score(scorer: Any, lasting: NDArray[np.bool_] | None) -> float:
         assert lasting is None or lasting is PLACE
         return float(scorer[lasting is not None])
 
-    return Heard(OldAlert(FRAME, then, lasted, PLACE), score, threshold=now, today=today)
+    return Heard(OldAlert(FRAME, 77.0, lasted, PLACE), score, threshold=now, then=units, today=today)
 
 
 @pytest.mark.parametrize(("after", "found"), [(1.1, ""), (1.0, SILENCES), (0.2, SILENCES)])
@@ -41,10 +44,49 @@ def test_what_is_silent_today_is_no_witness() -> None:
     assert not heard(version(1.1)).is_silent
 
 
-def test_the_lower_of_the_thresholds_then_and_now_counts() -> None:
+def test_what_is_loud_by_the_threshold_then_or_now_is_a_witness() -> None:
     assert not heard(version(0.7), then=0.5).is_silent
     assert not heard(version(0.7), now=0.5).is_silent
-    assert heard(version(2.0), then=0.5).against(version(0.6)) == ""
+    assert heard(version(0.7), then=0.5).against(version(0.6)) == ""
+    assert heard(version(0.7), then=0.5).against(version(0.4)) == SILENCES
+
+
+@pytest.mark.parametrize(("then", "now"), [(0.8, 1.0), (1.0, 0.8), ((0.1, 0.8), 1.0)])
+def test_the_highest_threshold_that_it_exceeds_today_must_be_exceeded_still(then: Any, now: float) -> None:
+    assert heard(version(1.5), then=then, now=now).against(version(1.1)) == ""
+    assert heard(version(1.5), then=then, now=now).against(version(0.9)) == SILENCES
+    assert heard(version(0.9), then=then, now=now).against(version(0.85)) == ""
+
+
+def test_where_the_threshold_then_is_of_a_unit_that_nobody_knows_the_one_now_counts() -> None:
+    assert heard(version(0.9), then=()).is_silent
+    assert heard(version(1.5), then=()).against(version(0.9)) == SILENCES
+    assert heard(version(0.5, 2.0), then=(), lasted=1.4).against(version(0.5, 1.6)) == ""
+
+
+@pytest.mark.parametrize(
+    ("held", "found"),
+    [
+        (1.9, ""),  # 0.8 x 1.5 = 1.2 in thresholds now; 1.2 x 1.9 / 2.0 = 1.14
+        (1.6, UNTOLD),  # 0.96: enough by the threshold then, and not by the one now
+        (0.9, SILENCES),
+    ],
+)
+@pytest.mark.parametrize("seen", [0.5, 0.9])  # which exceeds the threshold then, and is loud now because it lasted
+def test_one_that_lasted_is_judged_by_the_highest_threshold_that_this_exceeds(
+    seen: float, held: float, found: str
+) -> None:
+    witness = heard(version(seen, 2.0), then=0.8, now=1.0, lasted=1.5)
+
+    assert witness.against(version(seen, held)) == found
+    assert witness.worth(version(seen, held)) == min(held, seen / 0.8 if seen > 0.8 else held)
+
+
+def test_one_that_lasted_enough_by_the_threshold_then_alone_is_judged_by_that() -> None:
+    witness = heard(version(0.5, 2.0), then=0.8, now=1.0, lasted=1.2)  # 0.96 in thresholds now
+
+    assert witness.against(version(0.5, 2.0)) == ""
+    assert witness.against(version(0.5, 1.6)) == UNTOLD  # 1.2 x 1.6 / 2.0 = 0.96
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from spade_core.gallery import Gallery
 from spade_core.gallery_versions import prunable
 from spade_core.motion import GRID
 from spade_core.scorer import SpadeParameters
+from stream import drift_follow
+from stream.comparable import Units
 from stream.drift_alerts import OldAlert
 from stream.drift_follow import MOST_REBUILDS, Followed, Follower, follow
 from stream.drift_guard import BY_ALERT, DAY, FAR, FULL, SILENCES, UNREADABLE, YOUNG, FollowLimits, Told
@@ -26,6 +28,7 @@ from stream.gallery_add import new_frames
 from stream.kept_frame import KeptFrame
 from stream.normal_judge import AsSeen
 from stream.sources.base import SourceFrame
+from stream.zones import Zone
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -208,10 +211,10 @@ def joins_at_once(yard: Yard, brighter: float) -> bool:
 
 
 def test_a_candidate_that_would_silence_an_alert_is_refused(yard: Yard) -> None:
-    speaking = a_frame(0.2)
+    speaking = a_frame(0.3)
     yard.store.keep(replace(speaking, frame_time=OLD))
     yard.collect(0.0, time=OLD + 5)
-    found = yard.follow(old=[OldAlert(speaking, threshold(yard) / 1000)])  # operators had asked to hear of everything
+    found = yard.follow(old=[OldAlert(speaking, threshold(yard) / 4)])  # operators had asked to hear of more
 
     assert (found.added, dict(found.refused)) == (1, {SILENCES: 1})
     assert [frame.source[-13:] for frame in Gallery(yard.folder).frames[60:]] == ["00:00:05.000Z"]
@@ -226,6 +229,43 @@ def test_old_alerts_are_judged_as_their_cameras_would_see_them_now(yard: Yard) -
     assert decided(yard, old, cameras={"gate": AsSeen(threshold_factor=0.001)}) == ([], {SILENCES: 1})
 
 
+HERE = Zone("all of it", "ignore", ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)))
+
+
+def test_what_operators_do_not_look_at_for_a_while_stays_a_witness(yard: Yard) -> None:
+    speaking = a_frame(0.3)
+    yard.store.keep(replace(speaking, frame_time=OLD))
+    old = [OldAlert(speaking, threshold(yard) / 4)]
+
+    assert decided(yard, old, cameras={"gate": AsSeen((HERE,), configured=())}) == ([], {SILENCES: 1})
+    assert decided(yard, old, cameras={"gate": AsSeen((HERE,), configured=(HERE,))}) == ([0], {})
+
+
+def test_what_is_seen_beside_an_operators_zone_must_not_be_silenced_either(yard: Yard) -> None:
+    """A tree in a storm, in their zone, is no reason to let what stands beside it fall silent."""
+    storm = np.concatenate([WHITE[:, : SIDE // 2], picture(0.3, like=BRIGHTEST)[:, SIDE // 2 :]], axis=1)
+    yard.store.keep(a_frame(0.3))
+    left = Zone("tree", "ignore", ((0.0, 0.0), (0.75, 0.0), (0.75, 1.0), (0.0, 1.0)))
+    follower = follower_of(Gallery(yard.folder), cameras={"gate": AsSeen((left,), configured=())})
+    (beside, everything) = follower._heard(OldAlert(a_frame(0, image=storm), threshold(yard)))
+
+    assert everything.worth(follower._today) > beside.worth(follower._today) > 1
+
+
+def test_a_threshold_of_then_counts_in_the_unit_of_the_gallery_that_it_was_of(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gallery was enrolled anew, and its scores are in another unit since: 40 then is 1 now."""
+    now = threshold(yard)
+    units = Units((40 * now, now))
+    monkeypatch.setattr(drift_follow, "units_of_gallery", lambda folder, factors: units)
+    speaking = a_frame(0.3)
+    yard.store.keep(replace(speaking, frame_time=OLD))
+
+    assert decided(yard, [OldAlert(speaking, 40 * now)]) == ([0], {})  # silent by what it had to exceed then
+    assert decided(yard, [OldAlert(speaking, 10 * now)]) == ([], {SILENCES: 1})  # a quarter of that: loud
+
+
 def decided(yard: Yard, old: list[OldAlert], **options: Any) -> tuple[list[int], dict[str, int]]:
     """Places of the candidates that would join, and why the others would not."""
     follower = follower_of(Gallery(yard.folder), **options)
@@ -237,7 +277,7 @@ def test_what_the_version_as_it_is_made_would_silence_is_refused_too(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is kept of all frames is chosen anew then: here, something that is all like the alert."""
-    speaking, rebuilt = a_frame(0.2), list[int]()
+    speaking, rebuilt = a_frame(0.3), list[int]()
     alike = new_frames(Gallery(yard.folder), [speaking], extractor=tiny_extractor(), inside=[None])
 
     def joined(follower: Follower, new: Any) -> Any:
@@ -246,7 +286,7 @@ def test_what_the_version_as_it_is_made_would_silence_is_refused_too(
 
     monkeypatch.setattr(Follower, "_joined", joined)
     yard.collect(*[0.0] * 5)
-    old = [OldAlert(speaking, threshold(yard) / 1000)]
+    old = [OldAlert(speaking, threshold(yard) / 4)]
 
     assert decided(yard, old, limits=replace(LIMITS, day_part=0.2)) == ([], {SILENCES: 5})
     assert rebuilt == [5, 4, 3]

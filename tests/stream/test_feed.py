@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from feed_fakes import PATIENCE_S, Clock, Peer, Place, a_place, an_alert, fill, 
 from stream import feed as feed_module
 from stream.errors import EndpointBusy, LinkLost, UsageError
 from stream.feed import BEAT_S, FORGET_S, WINDOW
-from stream.messages import Alert, Evidence
+from stream.messages import Alert, CameraState, Evidence, StateEvent
 from stream.outbox import Outbox
 from stream.subscriber import SILENT_S, AlertSubscriber, Gap, request_status
 from stream.wire import Kind, decode, encode, encode_alert
@@ -472,6 +473,89 @@ def test_a_program_busy_for_long_is_subscribed_again_and_misses_nothing(place: P
             finally:
                 stop.set()
                 thread.join(PATIENCE_S)
+
+
+# -- listening while one alert takes long -----------------------------------------------------------------------------
+
+
+def listen_until(subscriber: AlertSubscriber, condition: Callable[[], bool]) -> None:
+    for _ in range(int(PATIENCE_S / 0.01)):
+        if condition():
+            return
+        subscriber.listen()
+        threading.Event().wait(0.01)
+    raise AssertionError("it did not happen")
+
+
+def test_listening_acknowledges_nothing_and_hands_out_what_came_in_order_afterwards(place: Place) -> None:
+    fill(place.outbox, 1, 2 * WINDOW)
+    with place.serving(), AlertSubscriber(place.endpoint, name="sink") as alerts:
+        assert take(alerts, 1) == [1]
+        listen_until(alerts, lambda: len(alerts._ready) == WINDOW - 1)
+        for _ in range(10):
+            alerts.listen()
+        assert place.outbox.acknowledged() == {"sink": 0}
+        assert (alerts.last_seq, alerts.caught_up) == (1, False)
+        assert take(alerts, 2 * WINDOW - 1) == list(range(2, 2 * WINDOW + 1))
+        place.wait_for_places(sink=2 * WINDOW - 1)
+
+
+def test_who_listened_and_ended_gets_everything_again_that_was_not_acknowledged(place: Place) -> None:
+    fill(place.outbox, 1, 4)
+    with place.serving():
+        with AlertSubscriber(place.endpoint, name="sink") as alerts:
+            assert take(alerts, 2) == [1, 2]
+            listen_until(alerts, lambda: len(alerts._ready) == 2)
+            place.wait_for_places(sink=1)
+        with AlertSubscriber(place.endpoint, name="sink") as alerts:
+            assert take(alerts, 3) == [2, 3, 4]
+
+
+def test_what_was_read_ahead_comes_once_after_the_feed_was_started_anew_and_events_go_on(place: Place) -> None:
+    fill(place.outbox, 1, 3 * WINDOW)
+    events: list[StateEvent] = []
+    with AlertSubscriber(place.endpoint, name="sink", on_event=events.append) as alerts:
+        with place.serving():
+            assert take(alerts, 1) == [1]
+            listen_until(alerts, lambda: len(alerts._ready) == WINDOW - 1)
+        alerts._clock = lambda: time.monotonic() + SILENT_S + BEAT_S  # the feed is silent, and subscribed to anew
+        alerts.listen()
+        assert alerts.last_seq == 1
+        with place.serving():
+            listen_until(alerts, lambda: len(alerts._ready) == WINDOW)  # the new connection's window
+            place.outbox.record_event(StateEvent("gate", CameraState.LIVE, "", 60.0))
+            listen_until(alerts, lambda: bool(events))
+            assert take(alerts, 3 * WINDOW - 1) == list(range(2, 3 * WINDOW + 1))
+
+
+def test_listening_reads_no_more_than_a_window_from_a_feed_that_keeps_to_none(place: Place) -> None:
+    with FakeFeed(place.endpoint) as feed, AlertSubscriber(place.endpoint, since=0) as alerts:
+        feed.expect(Kind.SUBSCRIBE, of=alerts)
+        for seq in range(1, 3 * WINDOW + 1):
+            feed.alert(seq)
+        listen_until(alerts, lambda: len(alerts._ready) == WINDOW + 1)
+        for _ in range(20):
+            alerts.listen()
+            threading.Event().wait(0.01)
+        assert len(alerts._ready) == WINDOW + 1
+        assert take(alerts, 3 * WINDOW) == list(range(1, 3 * WINDOW + 1))
+
+
+def test_a_repeated_alert_that_is_not_safe_yet_is_not_acknowledged(place: Place) -> None:
+    with FakeFeed(place.endpoint) as feed, AlertSubscriber(place.endpoint, since=0) as alerts:
+        feed.expect(Kind.SUBSCRIBE, of=alerts)
+        for seq in (1, 2, 2):
+            feed.alert(seq)
+        assert take(alerts, 1) == [1]
+        listen_until(alerts, lambda: len(alerts._ready) == 1)
+        feed.alert(2)
+        for _ in range(20):
+            alerts.listen()
+            threading.Event().wait(0.01)
+        sent = []
+        while feed.socket.poll(0):
+            sent.append(decode(feed.socket.recv_multipart()[1:]).kind)
+        assert Kind.ACK not in sent
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import pytest
 from feed_fakes import a_place, fill
+from paho.mqtt.reasoncodes import ReasonCode
 from sink_partners import (
     NOTHING,
     PICTURES,
@@ -32,11 +34,13 @@ from stream.errors import SinkError, SinkRefused
 from stream.messages import Alert, CameraState, Evidence, Phase, Region, StateEvent
 from stream.sink_sections import MqttSection
 from stream.sinks.home_assistant import Topics, device, object_id
-from stream.sinks.mqtt import MqttSink, open_mqtt
+from stream.sinks.mqtt import LOST_TIMES, MqttSink, open_mqtt
 from stream.sinks.mqtt_link import check_mqtt
 from stream.sinks.smaller import fitted
+from stream.sinks.snapshot_limit import FLOOR_BYTES, SNAPSHOT_BYTES
 
 CAMERAS = {"gate": "yard", "door": "hall"}
+TOO_LARGE = cast(ReasonCode, SimpleNamespace(value=0x95, is_failure=True))  # paho makes none of its own for PUBACK
 LIVE = StateEvent("gate", CameraState.LIVE, "frames arrive", 1_700_000_000.0, 3)
 STALLED = StateEvent("gate", CameraState.STALLED, "no frame for 5 s", 1_700_000_009.0, 4)
 
@@ -296,6 +300,73 @@ def test_a_snapshot_that_cannot_be_made_smaller_is_left_out_and_the_log_says_so(
     assert kept["spade-stream/cameras/gate/alert"] == b"ON"
     assert "spade-stream/cameras/gate/snapshot" not in kept
     assert "its snapshot of 100000 bytes is left out" in caplog.text
+
+
+@pytest.mark.mqtt
+def test_while_snapshots_are_left_out_the_sink_says_so_and_they_come_back(tmp_path: Path) -> None:
+    with a_broker(tmp_path) as broker, a_sink(broker.port, tmp_path) as sink:
+        for size in (FLOOR_BYTES, FLOOR_BYTES):
+            sink._limit.suspect(size)
+        sink.deliver(an_alert(1), PICTURES)
+        said = str(sink.tend())
+        assert "spade-stream/cameras/gate/snapshot" not in retained(broker.port)
+        for seq in (2, 3):
+            sink.deliver(an_alert(seq), PICTURES)
+        assert sink.tend() is None
+        assert retained(broker.port)["spade-stream/cameras/gate/snapshot"] == b"jpeg"
+    assert "a snapshot of 4 bytes is left out, at most 0 are sent now" in said
+
+
+@pytest.mark.mqtt
+@pytest.mark.parametrize(
+    ("number", "most"), [(0, SNAPSHOT_BYTES), (-1, FLOOR_BYTES)], ids=["another message", "itself"]
+)
+def test_a_snapshot_is_blamed_only_where_it_was_itself_too_large(tmp_path: Path, number: int, most: int) -> None:
+    with a_broker(tmp_path) as broker, a_sink(broker.port, tmp_path) as sink:
+        sink.tell(LIVE)
+        under_way = sink._begin(an_alert(1), Evidence(b"", bytes(60_000)))
+        wait_until(lambda: sink._link.all_confirmed(under_way.sent))
+        sink._link._confirmed[under_way.sent[number]] = TOO_LARGE
+        with pytest.raises(SinkError):
+            sink.deliver(an_alert(1), NOTHING)
+        assert sink._limit.most == most
+
+
+@pytest.mark.mqtt
+def test_lost_connections_are_not_laid_to_a_snapshot_that_was_confirmed(tmp_path: Path) -> None:
+    with a_broker(tmp_path) as broker, a_sink(broker.port, tmp_path) as sink:
+        sink.tell(LIVE)
+        under_way = sink._begin(an_alert(1), PICTURES)
+        wait_until(lambda: sink._link.all_confirmed(under_way.sent))
+        sink._link._lost += LOST_TIMES
+        assert not sink._is_to_blame(under_way)
+        del sink._link._confirmed[under_way.sent[-1]]
+        assert sink._is_to_blame(under_way)
+
+
+@pytest.mark.mqtt
+@pytest.mark.fault(
+    "the MQTT password cannot be read while a new link is due",
+    "an error that says so; tried again, and then it goes on",
+)
+def test_a_password_that_cannot_be_read_for_a_while_does_not_end_the_sink(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("right\n")
+    login = {"username": "sink", "password_file": password, "prefix": "allowed"}
+    with a_guarded_broker(tmp_path) as broker, a_sink(broker.port, tmp_path, **login) as sink:
+        sink.tell(LIVE)
+        under_way = sink._begin(an_alert(1), PICTURES)
+        wait_until(lambda: sink._link.all_confirmed(under_way.sent))
+        sink._link._confirmed[under_way.sent[-1]] = TOO_LARGE
+        password.rename(tmp_path / "elsewhere")
+        for _ in range(2):
+            with pytest.raises(SinkError, match="password: the secret cannot be read"):
+                sink.deliver(an_alert(1), PICTURES)
+        sink.tell(STALLED)  # the link still stands
+        (tmp_path / "elsewhere").rename(password)
+        with pytest.raises(SinkError, match="refuses what is published"):
+            sink.deliver(an_alert(1), PICTURES)
+        sink.deliver(an_alert(1), PICTURES)
 
 
 @pytest.mark.mqtt

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +12,10 @@ import pytest
 
 from spade_core.campus import CampusParameters
 from spade_core.errors import InputError
+from stream.config import build_config
 from stream.kept_frame import KeptFrame
-from stream.normal_judge import AsSeen, Eyes
+from stream.normal_judge import AsSeen, Eyes, as_seen
+from stream.operator_settings import CameraOperator, OperatorSettings, encode_settings
 from stream.zones import Zone
 
 FRAME = KeptFrame("gate", "yard", 1, 1000.0, np.zeros((8, 8, 3), np.uint8), None)
@@ -44,6 +48,22 @@ def test_what_is_ignored_does_not_count() -> None:
     assert eyes().score(SCORER, FRAME, FEATURES, None) == 3.0
     assert eyes(gate=AsSeen((LEFT,))).score(SCORER, FRAME, FEATURES, None) == 1.0
     assert eyes(roof=AsSeen((LEFT,))).score(SCORER, FRAME, FEATURES, None) == 3.0
+
+
+def test_what_operators_drew_is_told_from_what_is_configured(tmp_path: Path) -> None:
+    camera = {"id": "gate", "source": "gate.mp4", "scene": "yard", "zones": [LEFT.to_json()]}
+    data = {"state": "state", "gallery": {"folder": "galleries"}, "cameras": [camera]}
+    config = build_config(data, where="a test", base=tmp_path, environment={})
+    own = replace(LEFT, name="scaffold")
+    config.operator_settings.parent.mkdir(parents=True, exist_ok=True)
+    config.operator_settings.write_bytes(
+        encode_settings(OperatorSettings().put("gate", CameraOperator((own,), threshold_factor=1.5)))
+    )
+    seen = as_seen(config)["gate"]
+
+    assert seen == AsSeen((LEFT, own), 1.5, configured=(LEFT,))
+    assert seen.without_operators() == AsSeen((LEFT,), 1.5, configured=(LEFT,))
+    assert AsSeen((LEFT,)).without_operators() == AsSeen((LEFT,))
 
 
 def test_only_the_pixels_that_may_have_lasted_are_scored_so() -> None:

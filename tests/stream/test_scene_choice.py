@@ -304,6 +304,47 @@ def test_a_view_that_comes_and_goes_is_scored_again_too() -> None:
     assert doubts == [True, False, True, False, True] + [False] * 5  # five seconds of it
 
 
+def scored_on_tour(*, dwell: int, turn: int = 4, every: float = 1.0) -> tuple[int, int]:
+    """Checks of a camera that turns between two presets which were scored: on the way, and by the wrong preset."""
+    choice, time = SceneChoice(ScenePlan(entries(("day", None), ("night", None)), "picture")), 0.0
+    turning = wrong = 0
+    for n in range(20):
+        shown, other = ("day", "night") if n % 2 == 0 else ("night", "day")
+        for place in range(dwell + turn):
+            on_the_way = place >= dwell
+            choice.see(time, {shown: AWAY if on_the_way else 0.8, other: AWAY})
+            time += every
+            turning += on_the_way and not choice.doubt
+            wrong += not on_the_way and not choice.doubt and choice.scene != shown
+    return turning, wrong
+
+
+@pytest.mark.parametrize(("dwell", "every"), [(5, 1.0), (6, 1.0), (7, 1.0), (7, 1.2), (12, 1.0)])
+def test_on_a_tour_of_presets_nothing_is_scored_on_the_way_or_by_the_wrong_one(dwell: int, every: float) -> None:
+    assert scored_on_tour(dwell=dwell, every=every) == (0, 0)
+
+
+def test_a_camera_may_turn_again_once_its_scene_was_in_view_for_a_while_whichever_fitted_best() -> None:
+    pictures = in_daylight()
+    pictures.see((AWAY, AWAY))
+    pictures.see((1.0, 0.95), times=CHECKS - 1)
+    pictures.see((AWAY, AWAY), times=5)
+    assert pictures.choice.doubt == ""  # too short: that is one turn still
+    pictures.see((1.0, 0.95), times=CHECKS)
+    pictures.see((AWAY, AWAY))
+
+    assert pictures.choice.doubt == "it does not show scene day; it may be on its way to another one"
+
+
+def test_light_that_changes_the_scene_again_and_again_does_not_add_up_to_blind() -> None:
+    pictures, doubts = in_daylight(), 0
+    for n in range(40 * CHECKS):
+        pictures.see((2.2, 0.9) if n // CHECKS % 2 == 0 else (0.9, 2.2))
+        doubts += bool(pictures.choice.doubt)
+
+    assert doubts == MOST_DOUBTS
+
+
 def test_someone_before_the_camera_raises_no_doubt() -> None:
     pictures = in_daylight()
     pictures.see((3.0, 2.9))

@@ -45,6 +45,9 @@ class Stream:
         self.stopped = not self.waiting
         return (self.waiting.pop(0), Evidence(b"", b"")) if self.waiting else None
 
+    def listen(self) -> None:
+        """Nothing comes."""
+
     def ack(self, seq: int) -> None:
         self.acked.append(seq)
 
@@ -292,6 +295,21 @@ def test_while_an_alert_fails_camera_events_are_told_and_the_sink_looks_no_bette
     run_sink(sink, stream, stream.stop, events=board, facts=facts, sleep=sleep)
     assert sink.told == [LIVE]
     assert facts.to_json()["failing_since"] is not None
+
+
+def test_while_an_alert_is_tried_again_changes_of_cameras_are_read_from_the_feed_and_told() -> None:
+    board, sink = EventBoard(clock=lambda: 0.0), Scripted({1: SinkError("is down")})
+
+    class Telling(Stream):
+        def listen(self) -> None:
+            if sink.tried == [1]:  # after the first failure, and before the alert is brought again
+                board.note(STALLED)
+            self.stopped = bool(sink.told)
+
+    stream = Telling(1)
+    run_sink(sink, stream, stream.stop, events=board, sleep=lambda _: None)
+    assert sink.told == [STALLED]
+    assert stream.acked == []
 
 
 def test_a_sink_that_has_something_to_do_is_asked_also_when_no_alert_comes(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from stream.errors import LinkLost, SinkError
 from stream.messages import Alert, Evidence, Phase, Region, unix_time
+from stream.sink_sections import JsonLinesSection
 from stream.sinks import jsonl as jsonl_module
 from stream.sinks.jsonl import JsonLinesSink
 from stream.sinks.runner import LAST_RETRY_S, run_sink
@@ -231,8 +232,26 @@ def aged(folder: Path, days: float) -> None:
         os.utime(file, (NOON - days * 86_400, NOON - days * 86_400))
 
 
+class Clocks:
+    """Both clocks, which the test sets: a process that began at noon."""
+
+    def __init__(self, wall: float = NOON) -> None:
+        self.wall, self.passed = wall, 0.0
+
+    def sink(self, folder: Path, days: float | None = 30) -> JsonLinesSink:
+        return JsonLinesSink(folder, days=days, wall=lambda: self.wall, monotonic=lambda: self.passed)
+
+    def pass_(self, seconds: float) -> None:
+        self.wall, self.passed = self.wall + seconds, self.passed + seconds
+
+
+def pictures_in(folder: Path) -> list[str]:
+    return sorted(file.name for file in (folder / "pictures").iterdir())
+
+
 def test_pictures_and_clips_that_are_too_old_are_removed_and_their_lines_stay(tmp_path: Path) -> None:
-    sink = JsonLinesSink(tmp_path, days=30, wall=lambda: NOON)
+    clocks = Clocks()
+    sink = clocks.sink(tmp_path)
     sink.deliver(an_alert(1), Evidence(b"png", b"jpeg", b"mp4"))
     aged(tmp_path, 30.1)
     sink.deliver(an_alert(2), PICTURES)
@@ -240,41 +259,95 @@ def test_pictures_and_clips_that_are_too_old_are_removed_and_their_lines_stay(tm
     os.utime(tmp_path / "pictures" / "notes.jpg", (0, 0))
     os.utime(tmp_path / "pictures" / "000000002.jpg", (NOON - 29 * 86_400,) * 2)
 
+    clocks.pass_(3600.0)
     assert sink.tend() is None
-    left = sorted(file.name for file in (tmp_path / "pictures").iterdir())
-    assert left == ["000000002.jpg", "000000002.mask.png", "notes.jpg"]
+    assert pictures_in(tmp_path) == ["000000002.jpg", "000000002.mask.png", "notes.jpg"]
     assert [json.loads(line)["snapshot"] for line in (tmp_path / "alerts.jsonl").read_text().splitlines()] == [
         "pictures/000000001.jpg",
         "pictures/000000002.jpg",
     ]
 
 
-def test_without_days_no_picture_is_removed(tmp_path: Path) -> None:
-    sink = JsonLinesSink(tmp_path, wall=lambda: NOON)
+def test_a_configuration_without_days_removes_no_picture(tmp_path: Path) -> None:
+    section = JsonLinesSection(type="jsonl", folder=tmp_path)
+    clocks = Clocks()
+    sink = clocks.sink(tmp_path, section.days)
     sink.deliver(an_alert(1), PICTURES)
     aged(tmp_path, 10_000)
+    clocks.pass_(3600.0)
     assert sink.tend() is None
-    assert len(list((tmp_path / "pictures").iterdir())) == 2
+    assert len(pictures_in(tmp_path)) == 2
 
 
-def test_old_pictures_are_looked_for_once_an_hour(tmp_path: Path) -> None:
-    now = [0.0]
-    sink = JsonLinesSink(tmp_path, days=30, wall=lambda: NOON, monotonic=lambda: now[0])
+def test_old_pictures_are_looked_for_once_an_hour_and_not_before_the_first_is_over(tmp_path: Path) -> None:
+    clocks = Clocks()
+    sink = clocks.sink(tmp_path)
+    for seq in (1, 2):
+        sink.deliver(an_alert(seq), PICTURES)
+        aged(tmp_path, 31)
+        clocks.pass_(3599.0)
+        sink.tend()
+        assert len(pictures_in(tmp_path)) == 2
+        clocks.pass_(1.0)
+        sink.tend()
+        assert pictures_in(tmp_path) == []
+
+
+@pytest.mark.fault("the clock is wrong at a sink that writes files", "no picture is taken for old because of it")
+def test_a_clock_that_is_set_far_ahead_removes_nothing_for_an_hour(tmp_path: Path) -> None:
+    clocks = Clocks()
+    sink = clocks.sink(tmp_path)
+    sink.deliver(an_alert(1), PICTURES)
+    aged(tmp_path, 1)
+    clocks.pass_(3600.0)
     sink.tend()
+    clocks.pass_(1800.0)  # half of the way to the next look
+    clocks.wall += 365 * 86_400
+    sink.tend()
+    clocks.pass_(3599.0)
+    sink.tend()
+    clocks.wall -= 365 * 86_400  # put right in time
+    sink.tend()
+    clocks.pass_(3600.0)
+    sink.tend()
+    assert len(pictures_in(tmp_path)) == 2
+
+
+@pytest.mark.fault("pictures are written before the clock is set", "they are as old as they are, and not of 1970")
+def test_what_was_written_before_the_clock_was_set_is_dated_anew(tmp_path: Path) -> None:
+    clocks = Clocks(wall=50.0)  # of 1970
+    sink = clocks.sink(tmp_path)
+    sink.deliver(an_alert(1), PICTURES)
+    for file in (tmp_path / "pictures").iterdir():
+        os.utime(file, (60.0, 60.0))
+    clocks.pass_(100.0)
+    sink.tend()
+    clocks.wall += NOON
+    sink.tend()
+    assert {file.stat().st_mtime for file in (tmp_path / "pictures").iterdir()} == {NOON + 60.0}
+    clocks.pass_(3600.0)
+    sink.tend()
+    assert len(pictures_in(tmp_path)) == 2
+
+
+def test_what_is_old_stays_old_when_the_clock_is_set(tmp_path: Path) -> None:
+    clocks = Clocks()
+    sink = clocks.sink(tmp_path)
     sink.deliver(an_alert(1), PICTURES)
     aged(tmp_path, 31)
-    now[0] = 3599.0
+    clocks.wall += 7200.0
     sink.tend()
-    assert len(list((tmp_path / "pictures").iterdir())) == 2
-    now[0] = 3600.0
+    clocks.pass_(3600.0)
     sink.tend()
-    assert list((tmp_path / "pictures").iterdir()) == []
+    assert pictures_in(tmp_path) == []
 
 
 def test_old_pictures_that_cannot_be_removed_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sink = JsonLinesSink(tmp_path, days=30, wall=lambda: NOON)
+    clocks = Clocks()
+    sink = clocks.sink(tmp_path)
     sink.deliver(an_alert(1), PICTURES)
     aged(tmp_path, 31)
+    clocks.pass_(3600.0)
 
     def refuse(path: str) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", path)
@@ -300,6 +373,9 @@ class Stream:
             self.stopped = True
             return None
         return self.waiting.pop(0), PICTURES
+
+    def listen(self) -> None:
+        """Nothing comes."""
 
     def ack(self, seq: int) -> None:
         self.log.append(f"ack {seq}")
