@@ -38,10 +38,10 @@ class Site:
 
     @property
     def committed(self) -> list[dict[str, Any]]:
-        """All alerts, from the store itself."""
+        """All alerts as others get them, from the store itself."""
         state = self.folder / "state"
         with OutboxReader(state / "outbox.sqlite", state / "evidence") as outbox:
-            return [alert.to_json() for alert in outbox.read_after(0, limit=10_000)]
+            return [outbox.deliverable(alert)[0].to_json() for alert in outbox.read_after(0, limit=10_000)]
 
 
 @pytest.fixture(scope="module")

@@ -207,9 +207,10 @@ def test_a_browser_sees_views_and_alerts_as_they_come_and_the_end(tmp_path_facto
                         elif not committed:
                             write_status(config, now=time.time(), states={})
                         if {"hello", "live", "alert", "feed", "camera"} <= kinds:
+                            # While the stream is open: a view that nobody watches is given up.
+                            view = httpx.get(f"{address}/api/v1/cameras/north-gate/view.jpg", headers=headers)
                             break
                         assert time.monotonic() < deadline, kinds
-                view = httpx.get(f"{address}/api/v1/cameras/north-gate/view.jpg", headers=headers)
                 assert view.content == b"jpeg"
         finally:
             stop.set()
