@@ -13,6 +13,7 @@ import os
 import textwrap
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -115,6 +116,18 @@ def find_recordings() -> Path:
 def required_marks() -> set[str]:
     """The marks in SPADE_REQUIRE."""
     return {mark.strip() for mark in os.environ.get("SPADE_REQUIRE", "").split(",") if mark.strip()}
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """The browser of all tests that look at pages; skips where there is none.
+
+    One for all: while Playwright runs in a thread, it cannot be started there a second time.
+    """
+    from browser.chromium import launched  # not above: most tests need none
+
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture

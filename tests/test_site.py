@@ -10,6 +10,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -94,20 +95,14 @@ def test_pages_from_outside_have_their_text_and_links_that_lead_somewhere(site: 
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_the_search_finds_a_page_without_a_server(site: Path) -> None:
-    program = Path(os.environ.get("SPADE_CHROMIUM", "/usr/bin/chromium"))
-    if not program.exists():
-        pytest.skip(f"no Chromium at {program}")
-    sync_api = pytest.importorskip("playwright.sync_api")
+def test_the_search_finds_a_page_without_a_server(site: Path, chromium: Any) -> None:
     asked: list[str] = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(program), args=["--no-sandbox"])
-        page = browser.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(f"{(site / 'search.html').as_uri()}?q=persistence")
-        page.wait_for_selector("#search-results li a", timeout=PATIENCE_S * 1000)
-        found = page.locator("#search-results li a").all_inner_texts()
-        browser.close()
+    page = chromium.new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{(site / 'search.html').as_uri()}?q=persistence")
+    page.wait_for_selector("#search-results li a", timeout=PATIENCE_S * 1000)
+    found = page.locator("#search-results li a").all_inner_texts()
+    page.close()
     assert any("Tuning" in title or "Method" in title for title in found), found
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
 

@@ -7,15 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from .chromium import launched, new_page, sync_api
+from .chromium import new_page, sync_api
 from .fake_site import Site, running
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[sync_api.Browser]:
-    """The browser; skips where there is none."""
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

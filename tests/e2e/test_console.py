@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from browser.chromium import launched, new_page, sync_api
+from browser.chromium import new_page, sync_api
 
 from .helpers import free_port, spade, started, write_config
 
@@ -29,13 +29,13 @@ def a_site(folder: Path, film: Path, gallery: Path) -> Path:
 
 
 def test_an_alert_is_seen_live_and_called_normal_and_the_gallery_has_a_new_version(
-    tmp_path: Path, thrice_painted_film: Path, gallery: Path
+    tmp_path: Path, thrice_painted_film: Path, gallery: Path, chromium: sync_api.Browser
 ) -> None:
     config = a_site(tmp_path, thrice_painted_film, gallery)
     current = tmp_path / "galleries" / "yard" / "CURRENT"
     before = current.read_text(encoding="utf-8")
     complaints: list[str] = []
-    with started(tmp_path, "run", config) as run, launched() as chromium, new_page(chromium, complaints) as page:
+    with started(tmp_path, "run", config) as run, new_page(chromium, complaints) as page:
         link = run.until(lambda: spade("console", "link", config).out.strip(), "the console gives a link")
         run.until(lambda: "console on http" in run.err, "the console listens")
         page.goto(link.split()[-1])
