@@ -111,8 +111,12 @@ class Board:
             "processes": look.processes.get("processes", {}),
             "config": look.processes.get("config", {}),
             "feed": self._feed,
-            "sinks": read_facts(self._config.sink_folder, [sink.name for sink in self._config.sinks]),
+            "sinks": self.sinks(),
         }
+
+    def sinks(self) -> dict[str, dict[str, Any]]:
+        """What every sink says of itself."""
+        return read_facts(self._config.sink_folder, [sink.name for sink in self._config.sinks])
 
     def run(self, stop: threading.Event) -> None:
         """Looks again and again."""

@@ -25,7 +25,6 @@ from stream.console.server import serve
 from stream.console.token import is_secret, login_link, read_secret
 from stream.console.users import MIN_PASSWORD, check_name, set_user
 from stream.errors import ConsoleError, UsageError
-from stream.sinks.facts import read_facts
 from stream.stopping import StopSignal
 
 _WORDS = ("link", "user")
@@ -80,8 +79,7 @@ def monitor_routes(config: Config, parts: Parts) -> list[BaseRoute]:
 
     def status() -> Mapping[str, Any]:
         look = parts.board.refresh()
-        sinks = read_facts(config.sink_folder, [sink.name for sink in config.sinks])
-        return {**look.status, **look.processes, "sinks": sinks}
+        return {**look.status, **look.processes, "sinks": parts.board.sinks()}
 
     return list(routes(status=status, outbox=outbox_reading(config.outbox, config.evidence), metrics_allowed=allowed))
 
