@@ -5,6 +5,7 @@ const BASE = "/api/v1";
 const PATIENCE = 20000; // ms: then the server counts as not answering
 
 let csrf = "";
+let asking = new AbortController();
 
 /** What went wrong, in words for the page. */
 export class ApiError extends Error {
@@ -16,12 +17,18 @@ export class ApiError extends Error {
   }
 }
 
-/** Tells of a session that ended: listen to "signedout". */
+/** Tells of a session: "leaving" before its user ends it, "signedout" when it has ended. */
 export const session = new EventTarget();
 
 /** @param {string} token what unsafe requests carry */
 export function setCsrf(token) {
   csrf = token;
+}
+
+/** Takes back what is on its way: once the session has ended, the server would refuse it. */
+export function abandon() {
+  asking.abort();
+  asking = new AbortController();
 }
 
 /** A path below the API, with its parts made safe: url`cameras/${id}/zones`. */
@@ -50,14 +57,14 @@ async function send(method, path, body, signal) {
   const headers = { Accept: "application/json" };
   if (method !== "GET") headers["X-Spade-CSRF"] = csrf;
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const limit = AbortSignal.timeout(PATIENCE);
+  const ends = [asking.signal, AbortSignal.timeout(PATIENCE), ...(signal ? [signal] : [])];
   const request = {
     method,
     headers,
     body: body === undefined ? undefined : JSON.stringify(body),
     credentials: "same-origin",
   };
-  const response = await answer(path, { ...request, signal: signal ? AbortSignal.any([signal, limit]) : limit });
+  const response = await answer(path, { ...request, signal: AbortSignal.any(ends) });
   noteServerDate(response.headers.get("date"));
   const content = await parsed(response);
   if (response.ok) return content;

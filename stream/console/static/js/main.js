@@ -1,5 +1,5 @@
 // Begins: who is it, then the frame round all pages, then the page that the address names.
-import { ApiError, get, session, setCsrf, url } from "./api.js";
+import { ApiError, abandon, get, session, setCsrf, url } from "./api.js";
 import { h, replace } from "./dom.js";
 import { listen } from "./keys.js";
 import { place } from "./router.js";
@@ -91,15 +91,23 @@ function showFailure(error) {
   );
 }
 
-function showLogin(detail) {
+/** Asks the server nothing more: what arrives there after the session has ended is refused, and reads like a fault. */
+function fallSilent() {
   leave.abort();
   stream.stop();
+  abandon();
+  app.querySelectorAll("img").forEach((picture) => picture.removeAttribute("src"));
+}
+
+function showLogin(detail) {
+  fallSilent();
   state.me = null;
   // A second user in one page would see what the first one left in it, so that begins anew.
   const entered = () => (shell ? location.reload() : begin());
   loginPage(app, { auth: detail?.auth ?? "", entered });
 }
 
+session.addEventListener("leaving", fallSilent);
 session.addEventListener("signedout", (event) => {
   if (state.me || !document.querySelector(".login")) showLogin(event.detail);
 });

@@ -88,6 +88,7 @@ function themeButton() {
 
 function signOut() {
   const end = async () => {
+    session.dispatchEvent(new CustomEvent("leaving"));
     await post(url`logout`).catch(() => undefined); // a session that is gone already is what was wanted
     session.dispatchEvent(new CustomEvent("signedout", { detail: { auth: state.me?.auth } }));
   };
