@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError
 
+from stream.cluster_section import ClusterSection
 from stream.config_sections import (
     AlertsSection,
     BackboneSection,
@@ -67,6 +68,7 @@ class Config(_Section):
     log: LogSection = LogSection()
     drift: DriftSection = DriftSection()
     console: ConsoleSection = ConsoleSection()
+    cluster: ClusterSection = ClusterSection()
     sinks: list[Annotated[SinkSection, Field(discriminator="type")]] = Field(default_factory=list)
 
     def camera(self, camera_id: str) -> CameraSection:
@@ -224,6 +226,7 @@ def build_config(data: Any, *, where: str, base: Path, environment: Mapping[str,
         update={  # defaults do not pass through validators, so they are still relative
             "state": base / config.state,
             "gallery": config.gallery.model_copy(update={"folder": base / config.gallery.folder}),
+            "cluster": config.cluster.model_copy(update={"folder": base / config.cluster.folder}),
         }
     )
     problems: list[str] = []

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from stream.config_values import Identifier, LocalPath, as_tuple
+from stream.config_values import Identifier, LocalPath, StoreUrl, as_tuple
 from stream.config_values import Section as _Section
 from stream.policy import PolicySettings
 from stream.scene_choice import ScenePlan
@@ -169,6 +169,7 @@ class GallerySection(_Section):
     """How galleries are made and where they live."""
 
     folder: LocalPath = Path("galleries")  # the gallery of a scene is FOLDER/SCENE
+    store: StoreUrl | None = None  # folder or URL (fsspec) that all nodes of a cluster fetch galleries from; None: folder
     capacity: int = Field(5000, ge=1, le=1_000_000)
     holdout: float = Field(0.2, gt=0, lt=1)  # part of the normal footage kept out, to set the threshold
     false_alarms_per_day: float = Field(1.0, gt=0, le=10_000)  # per camera, asked of the threshold
@@ -180,6 +181,7 @@ class CameraSection(_Section):
     id: Identifier
     source: SourceText = Field(min_length=1, repr=False)  # may hold a password
     scene: Identifier | None = None  # None: the camera's id
+    network: Identifier | None = None  # in a cluster: label of the nodes that reach the camera; None: any node does
     scenes: CameraScenes | None = None  # several, one of which is in force at a time
     choose: Literal["schedule", "picture"] | None = None  # None: schedule where hours are given, else picture
     timezone: TimeZone | None = None  # of the hours; None: the machine's

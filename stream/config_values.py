@@ -53,3 +53,13 @@ def expand_variables(text: str, environment: Mapping[str, str], *, field: str, p
 
 
 LocalPath = Annotated[Path, BeforeValidator(as_path)]
+
+
+def as_store(value: object, info: ValidationInfo) -> object:
+    """A URL as it stands, or else a path, relative to the configuration file."""
+    if isinstance(value, str) and "://" in value:
+        return value
+    return str(as_path(value, info))
+
+
+StoreUrl = Annotated[str, BeforeValidator(as_store)]

@@ -21,7 +21,7 @@ from stream.keys import Access, KeyFolder, Role, SecretKey, access_stamp, read_a
 RELOAD_S = 1.0
 """Seconds between looks at the folder of public keys: how long a revoked key still opens the door."""
 
-_DOMAINS = {Role.READER: "link", Role.SUBSCRIBER: "feed"}
+_DOMAINS = {Role.READER: "link", Role.SUBSCRIBER: "feed", Role.LOCAL: "directory"}
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class CurveServer:
 
     Args:
         keys: the server's folder, as read.
-        role: READER for the link, SUBSCRIBER for the feed.
+        role: READER for the link, SUBSCRIBER for the feed, LOCAL for a directory that answers both.
         clock: monotonic seconds.
     """
 
@@ -123,7 +123,7 @@ class CurveServer:
     def _peer(self, key: str) -> Peer:
         access: Access = self._access
         names = access.of(self._role).get(key, frozenset())
-        return Peer(key, names, any_name=key == access.local)
+        return Peer(key, names, any_name=access.may_all(key))
 
 
 class CurveClient:

@@ -10,7 +10,7 @@ from typing import Any
 
 import zmq
 
-from stream.durable import sync_folder
+from stream.durable import sync_folder, write_durably
 from stream.errors import KeyFileError
 from stream.keys import (
     GIVEN_OUT,
@@ -102,6 +102,43 @@ def revoke(path: Path, name: str) -> list[Path]:
         file.unlink()
         sync_folder(file.parent)
     return removed + _remove_useless(path)
+
+
+def let_in_only(path: Path, role: Role, names: Mapping[str, Iterable[str]]) -> None:
+    """Makes the public keys of a role those that are given, as the control of a cluster hands them out.
+
+    Args:
+        path: a server's folder.
+        role: READER, SUBSCRIBER, or LOCAL for other machines' own programs.
+        names: by public key, whom it may be; of LOCAL the machine's name.
+
+    Raises:
+        KeyFileError: a key or a name is not well formed, or a file cannot be written.
+    """
+    wanted: dict[str, str] = {}
+    for public, own in names.items():
+        check_key(public)
+        for name in own:
+            if not is_name(name):
+                raise KeyFileError(f"{path}: {name[:80]!r} is not a name")
+            wanted[name] = public
+    folder = path / role.folder
+    try:
+        folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        for file in folder.glob("*.pub"):
+            if file.stem not in wanted:
+                file.unlink(missing_ok=True)
+    except OSError as error:
+        raise KeyFileError(f"{folder}: cannot be written: {error.strerror}") from None
+    for name, public in wanted.items():
+        data = {"format": PUBLIC_FORMAT, "role": role, "name": name, "public": public}
+        content = json.dumps(data, indent=2).encode() + b"\n"
+        file = folder / f"{name}.pub"
+        try:
+            if not file.exists() or file.read_bytes() != content:
+                write_durably(file, content)
+        except OSError as error:
+            raise KeyFileError(f"{file}: cannot be written: {error.strerror}") from None
 
 
 def _remove_useless(path: Path) -> list[Path]:

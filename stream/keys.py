@@ -6,6 +6,7 @@ A server's folder (0700)::
     local.key              this machine's own programs: any camera, any subscriber
     readers/CAMERA.pub     public keys that may be this camera
     subscribers/NAME.pub   public keys that may subscribe under this name
+    nodes/NAME.pub         in a cluster: other machines' local keys, which may do here what they may do there
     issued/NAME.key        pairs to be carried to other machines, and then deleted here
 
 Files are JSON. Secrets are made 0600 from their first byte and are never overwritten; one that others can read is not
@@ -36,6 +37,7 @@ PUBLIC_FORMAT = "spade-stream/public-key/1"
 SERVER_FILE = "server.key"
 LOCAL_FILE = "local.key"
 ISSUED = "issued"
+NODES = "nodes"  # only machines of a cluster have it
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _MAX_FILE_BYTES = 64 * 1024  # a key file has some hundred bytes
@@ -53,8 +55,8 @@ class Role(StrEnum):
 
     @property
     def folder(self) -> str:
-        """Where the public keys of this role lie (readers and subscribers)."""
-        return f"{self}s"
+        """Where the public keys of this role lie; of LOCAL those of other machines."""
+        return NODES if self is Role.LOCAL else f"{self}s"
 
 
 GIVEN_OUT = (Role.READER, Role.SUBSCRIBER)
@@ -80,10 +82,19 @@ class Access:
     readers: Mapping[str, frozenset[str]]  # cameras
     subscribers: Mapping[str, frozenset[str]]  # names
     problems: tuple[str, ...] = ()  # files that cannot be used; they let nobody in
+    nodes: frozenset[str] = frozenset()  # public keys of other machines' own programs
 
     def of(self, role: Role) -> Mapping[str, frozenset[str]]:
-        """Names by public key, of readers or subscribers."""
+        """Names by public key, of readers or subscribers; of LOCAL those of both."""
+        if role is Role.LOCAL:
+            none = frozenset[str]()
+            keys = self.readers.keys() | self.subscribers.keys()
+            return {key: self.readers.get(key, none) | self.subscribers.get(key, none) for key in keys}
         return self.readers if role is Role.READER else self.subscribers
+
+    def may_all(self, key: str) -> bool:
+        """Whether a key is that of a machine's own programs."""
+        return key == self.local or key in self.nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +169,8 @@ def read_access(path: Path, local: str) -> Access:
     """Who is let in at this moment. A file that cannot be read lets nobody in, and is named in ``problems``."""
     problems: list[str] = []
     readers, subscribers = (_authorised(path / role.folder, role, problems) for role in GIVEN_OUT)
-    return Access(local, readers, subscribers, tuple(problems))
+    nodes = _authorised(path / NODES, Role.LOCAL, problems) if (path / NODES).is_dir() else {}
+    return Access(local, readers, subscribers, tuple(problems), frozenset(nodes))
 
 
 def access_stamp(path: Path) -> tuple[tuple[str, int, int, int], ...]:
@@ -167,8 +179,7 @@ def access_stamp(path: Path) -> tuple[tuple[str, int, int, int], ...]:
     What cannot be looked at is a part of it, and hides no change of the others. Of a link both ends count.
     """
     found = []
-    for role in GIVEN_OUT:
-        folder = path / role.folder
+    for folder in (path / name for name in (*(role.folder for role in GIVEN_OUT), NODES)):
         try:
             with os.scandir(folder) as entries:
                 found += [_stamp(entry.path, entry.stat, follow) for entry in entries for follow in (False, True)]

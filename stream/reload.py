@@ -66,6 +66,7 @@ RESTARTED_BY: Mapping[str, tuple[str, ...]] = {
     "gallery": (),
     "sinks": (),
     "console": (CONSOLE,),
+    "cluster": (),
 }
 """By section, who starts anew when anything in it changes. A section that is missing here restarts everything."""
 
@@ -74,7 +75,7 @@ _NOT_THE_CONSOLE = ("backbone", "worker", "clips", "retention", "drift", "sinks"
 _OF_THE_SCORING_IMAGE = ("size", "crop", "motion_memory")  # keys of ``method`` that readers work with
 _KNOW_THE_CAMERAS = ("mqtt",)  # types of sinks that announce them
 # Keys of a camera that its reader does not use.
-_NOT_THE_READERS = ("scene", "moved_after", "zones", "scenes", "choose", "timezone")
+_NOT_THE_READERS = ("scene", "network", "moved_after", "zones", "scenes", "choose", "timezone")
 
 
 @dataclass(frozen=True, slots=True)

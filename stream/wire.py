@@ -77,6 +77,10 @@ class Kind(IntEnum):
     EVENT = 26  # feed: a camera changed its state; only to whom asked for it
     # live views: worker -> whoever looks
     LIVE = 40  # worker: what a camera shows and how it was scored
+    # directory of a cluster: readers, subscribers <-> directory. Each is asked and answered under the same name
+    WHERE = 60  # reader: which worker scores this camera?
+    OUTBOXES = 61  # subscriber: which outboxes are there?
+    CLUSTER = 62  # how does the cluster stand?
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ LIMITS: Mapping[Kind, Limits] = {
     Kind.ALERT: Limits(MAX_META_BYTES, (MAX_PART_BYTES, MAX_PART_BYTES, MAX_PART_BYTES)),
     Kind.LIVE: Limits(64 << 10, (MAX_VIEW_BYTES, MAX_HEAT_BYTES)),
     Kind.STATUS: Limits(MAX_META_BYTES),  # hundreds of cameras, about a kilobyte each
+    Kind.OUTBOXES: Limits(MAX_META_BYTES),
+    Kind.CLUSTER: Limits(MAX_META_BYTES),
 }
 
 
