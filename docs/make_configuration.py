@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from stream import config, config_sections, sink_sections
+from stream import cluster_section, config, config_sections, sink_sections
 from stream.policy import PolicySettings
 
 HERE = Path(__file__).parent
@@ -29,7 +29,13 @@ TYPES = {
     "boolean": "`true`, `false`",
     "object": "mapping of texts",
 }
-FORMATS = {"path": "path", "date-time": "time", "zone": "`{name, kind, polygon}`", "scene": "`{scene, hours}`"}
+FORMATS = {
+    "path": "path",
+    "date-time": "time",
+    "zone": "`{name, kind, polygon}`",
+    "scene": "`{scene, hours}`",
+    "ports": '`"FIRST-LAST"`',
+}
 BOUNDS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
 
 
@@ -49,7 +55,7 @@ def page() -> str:
         parts.append(f"## {name}\n")
         for model in inside:
             parts.append(_introduction(name, schema["properties"][name], models[model]))
-            parts.append(_table(f"{name}.", models[model], _class(model)))
+            parts.append(_table(f"{name}.", _resolved(models[model], models), _class(model)))
             used |= {f"{name}.{key}" for key in models[model]["properties"]}
         if name in TEXTS["after"]:
             parts.append(TEXTS["after"][name])
@@ -59,7 +65,7 @@ def page() -> str:
 
 
 def _class(model: str) -> type:
-    parts = (config_sections, config, sink_sections)
+    parts = (config_sections, config, sink_sections, cluster_section)
     return next(found for part in parts if isinstance(found := getattr(part, model, None), type))
 
 
@@ -72,6 +78,15 @@ def _models_in(about: Any) -> list[str]:
     if "$ref" in about:
         return [about["$ref"].rpartition("/")[2]]
     return [name for key, value in about.items() if key != "discriminator" for name in _models_in(value)]
+
+
+def _resolved(owner: dict[str, Any], models: dict[str, Any]) -> dict[str, Any]:
+    """A model whose properties say themselves what a mapping in them holds."""
+    properties = {
+        name: {**models[about["$ref"].rpartition("/")[2]], **about} if "$ref" in about else about
+        for name, about in owner["properties"].items()
+    }
+    return {**owner, "properties": properties}
 
 
 def _introduction(name: str, about: dict[str, Any], model: dict[str, Any]) -> str:
@@ -112,6 +127,9 @@ def _value(about: dict[str, Any]) -> str:
         return " or ".join(kinds) + ", or `null`" * (len(kinds) < len(about["anyOf"]))
     if "enum" in about or "const" in about:
         return ", ".join(f"`{value}`" for value in about.get("enum", [about.get("const")]))
+    if "properties" in about:
+        kinds = {_value(each) for each in about["properties"].values()}
+        return f"`{{{', '.join(about['properties'])}}}`, each: {'; '.join(sorted(kinds))}"
     if about["type"] == "array":
         return f"list of: {_value(about['items'])}"
     words = [FORMATS.get(about.get("format", "")) or TYPES[about["type"]]]

@@ -11,6 +11,7 @@
     |   +-- GalleryNotFound    there is no gallery at this place
     |   +-- GalleryCorrupt     a file is missing, cut short or altered
     |   +-- GalleryMismatch    it was made with something else than what runs now
+    |   +-- GalleryBusy        another program is changing it
     +-- CalibrationError       there is not enough normal footage to set a threshold
 """
 
@@ -51,6 +52,10 @@ class GalleryCorrupt(GalleryError):
 
 class GalleryMismatch(GalleryError):
     """The gallery was made with another backbone, other weights or another preprocessing than what runs now."""
+
+
+class GalleryBusy(GalleryError):
+    """Another program is changing the gallery: it will be done some time."""
 
 
 class CalibrationError(SpadeError):

@@ -135,7 +135,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
         GalleryCorrupt: it is missing, altered, or something else.
         GalleryMismatch: written by a newer version of this program.
     """
-    manifest = read_json(path / MANIFEST)
+    return check_manifest(read_json(path / MANIFEST), path)
+
+
+def check_manifest(manifest: dict[str, Any], path: Path | str) -> dict[str, Any]:
+    """A manifest as it is, once its format and its digest are right; ``path`` is the version folder, for errors.
+
+    Raises: see :func:`read_manifest`.
+    """
     form = manifest.get("format")
     if isinstance(form, int) and form > FORMAT:
         raise GalleryMismatch(f"{path}: gallery format {form}; this version reads up to {FORMAT}. Upgrade spade-stream")
@@ -143,7 +150,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise GalleryMismatch(f"{path}: gallery format {form}, made by an earlier version: enroll the scene again")
     body = {key: value for key, value in manifest.items() if key != "digest"}
     if form != FORMAT or manifest.get("digest") != manifest_digest(body):
-        raise GalleryCorrupt(f"{path / MANIFEST}: altered, or not a manifest. {REMEDY}")
+        raise GalleryCorrupt(f"{path}/{MANIFEST}: altered, or not a manifest. {REMEDY}")
     return manifest
 
 

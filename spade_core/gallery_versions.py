@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from spade_core.errors import GalleryError, GalleryNotFound, InputError
+from spade_core.errors import GalleryBusy, GalleryError, GalleryNotFound, InputError
 from spade_core.gallery import Gallery
 from spade_core.gallery_layout import (
     CURRENT,
@@ -158,7 +158,7 @@ def take_lock(folder: Path) -> int:
     """Takes the gallery's lock and returns it, a file descriptor; the kernel frees it when the process dies.
 
     Raises:
-        GalleryError: another program has it.
+        GalleryBusy: another program has it.
         OSError: the folder cannot be written.
     """
     lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -168,7 +168,7 @@ def take_lock(folder: Path) -> int:
         os.close(lock)
         if not isinstance(error, BlockingIOError):
             raise
-        raise GalleryError(f"{folder}: another program is building this gallery; wait until it is done") from None
+        raise GalleryBusy(f"{folder}: another program is building this gallery; wait until it is done") from None
     return lock
 
 

@@ -4,6 +4,7 @@ Importing this package does nothing; the programs are built in :mod:`stream.cli`
 of the feed, loaded when it is first asked for::
 
     from stream import AlertSubscriber
+    from stream import ClusterSubscriber  # of all machines of a cluster
 """
 
 from __future__ import annotations
@@ -12,20 +13,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stream.cluster.subscriber import ClusterSubscriber, OutboxGap, Received
     from stream.errors import LinkLost, StreamError
     from stream.messages import Alert, Evidence, StateEvent
     from stream.subscriber import AlertSubscriber, Gap
 
 __version__ = "0.2.0.dev0"
 
-__all__ = ["Alert", "AlertSubscriber", "Evidence", "Gap", "LinkLost", "StateEvent", "StreamError", "__version__"]
+__all__ = [
+    "Alert",
+    "AlertSubscriber",
+    "ClusterSubscriber",
+    "Evidence",
+    "Gap",
+    "LinkLost",
+    "OutboxGap",
+    "Received",
+    "StateEvent",
+    "StreamError",
+    "__version__",
+]
 
 _HOME = {
     "Alert": "stream.messages",
     "AlertSubscriber": "stream.subscriber",
+    "ClusterSubscriber": "stream.cluster.subscriber",
     "Evidence": "stream.messages",
     "Gap": "stream.subscriber",
     "LinkLost": "stream.errors",
+    "OutboxGap": "stream.cluster.subscriber",
+    "Received": "stream.cluster.subscriber",
     "StateEvent": "stream.messages",
     "StreamError": "stream.errors",
 }

@@ -10,8 +10,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -66,6 +66,7 @@ class ChildSpec:
     ends: bool  # its end is final: exit 0 means that its work is done, anything else that it failed
     silence: float | None = None  # s without a sign of life after which it hangs; None: it gives none
     decides: bool = True  # a new configuration with which it dies at once is taken back; of a reader it never is
+    environment: Mapping[str, str] | None = field(default=None, repr=False)  # may hold secrets; None: this process's own
 
 
 def restart_pause(deaths: int) -> float:
@@ -220,7 +221,9 @@ class Child:
             keep = [self._listener.descriptor]
             argv = (*argv, "--pulse", str(self._listener.descriptor))
         # A session of its own: Ctrl-C on the terminal reaches the supervisor alone, which then drains in order.
-        self.process = subprocess.Popen(argv, start_new_session=True, stdin=subprocess.DEVNULL, pass_fds=keep)
+        self.process = subprocess.Popen(
+            argv, start_new_session=True, stdin=subprocess.DEVNULL, pass_fds=keep, env=self.spec.environment
+        )
         if self._listener:
             self._listener.started()
         self._heard_mono, self._started_wall = self._monotonic(), self._wall()

@@ -32,12 +32,15 @@ from stream.cli_arguments import (
     rate,
     seconds,
     seconds_from_zero,
-    sequence_number,
+    since,
 )
+from stream.cluster.collect_command import add_collect
+from stream.cluster.status_command import add_cluster
 from stream.completion_command import add_completion
 from stream.config_sections import DEFAULT_FEED
 from stream.errors import StreamError
 from stream.follow_command import add_follow
+from stream.gallery_store_commands import add_store
 from stream.init_command import add_init
 from stream.key_commands import add_keys
 from stream.normal_commands import add_normal
@@ -126,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     add_operator(groups)
     add_keys(groups)
     _add_outbox(groups)
+    add_cluster(groups)
     add_bench(groups)
     add_completion(groups, _parser)
     return parser
@@ -188,16 +192,25 @@ def _add_pipeline(groups: Any) -> None:
         "run everything on this machine: readers, worker, feed, sinks",
         "Restarts what dies or hangs. Ctrl-C or SIGTERM drains: frames under way are scored, alerts delivered; a\n"
         "second one stops at once. SIGHUP reads CONFIG again; where it is wrong, the old one stays in force.\n"
-        "Ends by itself when every source is a file and all are read.",
+        "Ends by itself when every source is a file and all are read. With --cluster readers and workers run on the\n"
+        "nodes of a Ray cluster, until it is stopped.",
     )
     run.add_argument("config", type=Path, metavar="CONFIG")
+    run.add_argument("--cluster", metavar="ADDRESS", help="of Ray: auto, or HOST:PORT of its head")
     read = _add_part(groups, "read", commands.read, "run the reader of one camera (part of 'run')")
     read.add_argument("--camera", required=True, metavar="ID")
+    read.add_argument(
+        "--cluster", metavar="tcp://HOST:PORT", help="directory of the cluster whose workers score the camera"
+    )
+    read.add_argument("--directory-key", metavar="KEY", help=argparse.SUPPRESS)  # public; a cluster's readers give it
     for name, program, text in (
         ("score", commands.score, "run the scoring worker (part of 'run')"),
         ("feed", commands.feed, "serve committed alerts to subscribers (part of 'run')"),
     ):
-        _add_part(groups, name, program, text)
+        part = _add_part(groups, name, program, text)
+        if name == "score":
+            part.add_argument("--assigned", type=Path, help=argparse.SUPPRESS)  # a cluster's station writes it
+    add_collect(groups)
     sink = _add_part(groups, "sink", commands.sink, "run one sink (part of 'run')")
     sink.add_argument("--name", required=True, help="of the sink, as in the configuration")
     only = sink.add_mutually_exclusive_group()
@@ -315,9 +328,21 @@ def _add_integration(groups: Any) -> None:
         "Reconnects by itself. With --since N it prints exactly what was committed after sequence number N, then "
         "goes on.",
     )
-    alerts.add_argument("--connect", default=DEFAULT_FEED, metavar="URL", help=f"of the feed ({DEFAULT_FEED})")
+    where = alerts.add_mutually_exclusive_group()
+    where.add_argument("--connect", default=DEFAULT_FEED, metavar="URL", help=f"of the feed ({DEFAULT_FEED})")
+    where.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="alerts of all machines of a cluster: tcp://HOST:PORT of its directory, or Ray's address",
+    )
     alerts.add_argument(
-        "--since", type=sequence_number, metavar="N", help="first replay what came after N; 0 = all (only new ones)"
+        "--cluster-name", default="spade-stream", metavar="NAME", help="cluster.name, with Ray's address (spade-stream)"
+    )
+    alerts.add_argument(
+        "--since",
+        type=since,
+        metavar="N",
+        help="first replay what came after N; 0 = all (only new ones). Of a cluster 0, or OUTBOX=N,OUTBOX=N",
     )
     add_key(alerts)
     alerts.add_argument("--name", help="be remembered: go on after what this name has acknowledged")
@@ -384,7 +409,9 @@ def _add_galleries(groups: Any) -> None:
     )
     use.add_argument("gallery", type=Path, metavar="DIR")
     use.add_argument("version", metavar="VERSION", help="as 'versions' shows it: v000003, or 3")
+    _add_store_of(use)
     add_progress(use)
+    add_origin(use)
     add_follow(actions)
     prune = add_command(
         actions,
@@ -398,6 +425,16 @@ def _add_galleries(groups: Any) -> None:
     prune.add_argument("--dry-run", action="store_true", help="only say what would go")
     _add_adding(actions)
     add_normal(actions)
+    add_store(actions)
+
+
+def _add_store_of(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="configuration whose gallery it is: publishes the new version in its gallery.store, too",
+    )
 
 
 def _add_adding(actions: Any) -> None:
@@ -411,6 +448,8 @@ def _add_adding(actions: Any) -> None:
     )
     add.add_argument("gallery", type=Path, metavar="DIR")
     add.add_argument("source", nargs="+", metavar="SOURCE")
+    _add_store_of(add)
+    add_origin(add)
     add.add_argument("--start", type=seconds_from_zero, default=0.0, help="seconds of each source to pass over (0)")
     add.add_argument("--seconds", type=seconds, help="seconds of each source to add (all)")
     add.add_argument("--fps", type=rate, help="frames added per second of video (every frame)")

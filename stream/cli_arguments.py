@@ -86,6 +86,16 @@ def sequence_number(text: str) -> int:
     return int(_number(text, at_least=0, what="a sequence number, 0 or more"))
 
 
+def since(text: str) -> int | dict[str, int]:
+    """A sequence number; or one for each outbox of a cluster, ``ID=N,ID=N``."""
+    if "=" not in text:
+        return sequence_number(text)
+    pairs = [part.strip().rpartition("=") for part in text.split(",")]
+    if not all(name and number for name, _, number in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a sequence number, or OUTBOX=N,OUTBOX=N of a cluster")
+    return {name: sequence_number(number) for name, _, number in pairs}
+
+
 def from_zero(text: str) -> float:
     """A number, 0 or more."""
     return _number(text, at_least=0.0, what="a number, 0 or more")

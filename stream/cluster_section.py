@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from stream.config_values import Identifier, LocalPath, Section
 from stream.endpoints import parse_endpoint
@@ -35,11 +35,15 @@ def _tcp(value: str) -> str:
     return value
 
 
-Ports = Annotated[tuple[int, int], BeforeValidator(_as_ports)]
+Ports = Annotated[
+    tuple[int, int],
+    BeforeValidator(_as_ports),
+    WithJsonSchema({"type": "string", "format": "ports"}, mode="validation"),
+]
 
 
 class FrameCost(Section):
-    """What a frame costs a worker, in seconds of one frame at a time; ``spade-stream bench cluster --cost`` measures it."""
+    """What a frame costs a worker, in seconds of one frame at a time; ``bench cluster --cost`` measures it."""
 
     cpu: float = Field(0.05, gt=0, le=600)  # on a worker without a GPU
     gpu: float = Field(0.005, gt=0, le=600)  # on a worker with one

@@ -15,6 +15,8 @@ from spade_core.calibration import in_words
 from spade_core.errors import GalleryCorrupt, GalleryMismatch, GalleryNotFound, SpadeError
 from spade_core.gallery import Gallery, confirmed_frames
 from stream import logs, machine, programs, security
+from stream.assigned import AssignedWatch
+from stream.cluster.directory_client import DirectoryAddress
 from stream.config import Config, load_config, parse_config, read_text
 from stream.config_sections import CameraSection
 from stream.console.checks import console_faults, missing_files
@@ -22,6 +24,7 @@ from stream.console.token import login_link
 from stream.enroll_choice import to_enroll
 from stream.errors import ConfigError, StreamError, UsageError
 from stream.gallery_commands import now
+from stream.gallery_store_commands import check_lines, publish_in_force
 from stream.notify import Notifier
 from stream.progress import Form, Step, progress_reporter, tell_result
 from stream.reconnect import ReconnectingSource
@@ -66,6 +69,11 @@ def check(arguments: argparse.Namespace, stop: StopSignal) -> int:
                 print(f"    scene {scene}{_in_force(camera, scene)}: {_gallery_line(config, camera, scene)}")
             except SpadeError as error:
                 problems.append(f"scene {scene}: {error}")
+    try:
+        for line in check_lines(config):
+            print(f"  {line}")
+    except StreamError as error:
+        problems.append(f"gallery.store: {error}")
     for section in config.sinks:
         try:
             print(f"  sink {section.name}: {check_sink(section)}")
@@ -87,7 +95,7 @@ def enroll(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """Makes the galleries of one camera or of all."""
     from stream.engine import extractor_of, use_threads
 
-    config = _load_part(arguments)
+    config = load_part(arguments)
     cameras = to_enroll(config, arguments.camera, arguments.scene)
     if arguments.source is not None and len(cameras) > 1:
         raise UsageError("--source replaces one camera's footage: say whose, with --camera")
@@ -167,6 +175,7 @@ def enroll_camera(
         print(f"  {line}")
     if lost:
         print(f"  {lost} frame(s) called normal in {before} are not in this version: they may raise alerts again")
+    publish_in_force(config, camera.scene_name, stop=stop, form=progress)
     if progress == "json":
         found = {"scene": camera.scene_name, "version": gallery.version, "frames": len(gallery)}
         tell_result({**found, "normal_left_out": lost})
@@ -204,7 +213,11 @@ def _check_stopped(stop: StopSignal) -> None:
 
 
 def run(arguments: argparse.Namespace, stop: StopSignal) -> int:
-    """Everything on this machine."""
+    """Everything on this machine; with ``--cluster`` on many."""
+    if arguments.cluster is not None:
+        from stream.cluster.run_command import run_cluster
+
+        return run_cluster(arguments, stop, on_tick_of=_tell_console)
     path: Path = arguments.config
     base = path.resolve().parent
     hang_up = ReloadSignal(on_lost_terminal=stop.ask)
@@ -220,7 +233,7 @@ def run(arguments: argparse.Namespace, stop: StopSignal) -> int:
     outcome = machine.run(
         config,
         path,
-        on_tick=_once(lambda: _say_console(config, path)),
+        on_tick=_tell_console(config, path),
         log_level=arguments.log_level,
         log_format=arguments.log_format,
         text=text,
@@ -231,6 +244,10 @@ def run(arguments: argparse.Namespace, stop: StopSignal) -> int:
     for failure in outcome.failed:
         logs.tell(failure, level=logging.ERROR)
     return 1 if outcome.failed else 0
+
+
+def _tell_console(config: Config, path: Path) -> Callable[[], None]:
+    return _once(lambda: _say_console(config, path))
 
 
 def _once(act: Callable[[], None]) -> Callable[[], None]:
@@ -288,7 +305,13 @@ def _runnable(config: Config, path: Path) -> Config:
 
 def read(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """The reader of one camera."""
-    programs.read(_load_part(arguments), arguments.camera, stopping=stop)
+    config, directory = load_part(arguments), None
+    if arguments.cluster is not None:
+        key = security.directory_key(config, arguments.camera, server=arguments.directory_key)
+        directory = DirectoryAddress(arguments.cluster, key)
+    elif arguments.directory_key is not None:
+        raise UsageError("--directory-key goes with --cluster")
+    programs.read(config, arguments.camera, stopping=stop, directory=directory)
     return 0
 
 
@@ -296,20 +319,21 @@ def score(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """The scoring worker."""
     hang_up = ReloadSignal(pulse=stop.pulse)
     hang_up.install()
-    reload = poller(hang_up, lambda: _load_part(arguments))
-    programs.score(_load_part(arguments), stopping=stop, reload=reload)
+    reload = poller(hang_up, lambda: load_part(arguments))
+    assigned = None if arguments.assigned is None else AssignedWatch(arguments.assigned)
+    programs.score(load_part(arguments), stopping=stop, reload=reload, assigned=assigned)
     return 0
 
 
 def feed(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """The alert feed."""
-    programs.feed(_load_part(arguments), stopping=stop)
+    programs.feed(load_part(arguments), stopping=stop)
     return 0
 
 
 def sink(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """One sink. With ``--again``, exits 1 where something still lies aside."""
-    config = _load_part(arguments)
+    config = load_part(arguments)
     if arguments.again:
         return _bring_again(config, arguments.name)
     if arguments.test:
@@ -392,7 +416,7 @@ def _load(path: Path) -> Config:
     return load_config(path, os.environ)
 
 
-def _load_part(arguments: argparse.Namespace) -> Config:
+def load_part(arguments: argparse.Namespace) -> Config:
     """The configuration of a part of ``run``: its supervisor hands over a copy, and says where that came from."""
     path: Path = arguments.config
     where, base = str(arguments.named or path), arguments.base or path.resolve().parent

@@ -129,6 +129,11 @@ class Config(_Section):
         return self.state / "processes.json"
 
     @property
+    def cluster_document(self) -> Path:
+        """What the control of a cluster says of it, rewritten every second; one machine has none."""
+        return self.state / "cluster.json"
+
+    @property
     def link_endpoint(self) -> str:
         """Where readers meet the worker. Separate programs with the same configuration get the same answer."""
         if self.link.endpoint:

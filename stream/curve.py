@@ -116,14 +116,17 @@ class CurveServer:
         """Whether this public key opens this door at this moment."""
         return self._peer(key).known
 
+    def names_of(self, peer: Peer, role: Role) -> frozenset[str]:
+        """What a peer may be called in one role, at this moment: a directory's peers have any of several."""
+        return self._access.names(role, peer.key)
+
     def _lets_in(self, domain: str, key: bytes) -> bool:
         # In the authenticator's thread, where an exception would end it, and with it every later handshake.
         return domain == self._domain and self.lets_in(key.decode("ascii", "replace"))
 
     def _peer(self, key: str) -> Peer:
         access: Access = self._access
-        names = access.of(self._role).get(key, frozenset())
-        return Peer(key, names, any_name=access.may_all(key))
+        return Peer(key, access.names(self._role, key), any_name=access.may_all(key))
 
 
 class CurveClient:

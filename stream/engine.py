@@ -27,7 +27,7 @@ from spade_core.backbone import load_backbone, resolve_device
 from spade_core.calibration import Calibration
 from spade_core.campus import SceneMemory
 from spade_core.enrolled_view import enrolled_view
-from spade_core.errors import GalleryMismatch, SpadeError
+from spade_core.errors import GalleryCorrupt, GalleryMismatch, SpadeError
 from spade_core.extractor import FeatureExtractor, Features, fingerprint_mismatch
 from spade_core.gallery import Gallery
 from spade_core.methods import FrameScorer, Parameters, frame_scorer, parameters_from
@@ -219,6 +219,7 @@ class ScoringEngine:
         self._batches = Batches()
         self.scenes: dict[str, Scene] = {}
         self.failures: dict[str, SpadeError] = {}  # scenes that cannot be scored
+        self.waiting: Mapping[str, str] = {}  # scenes whose gallery is still to come, with why: see change_scenes
         for name, folder in galleries.items():
             self._open(name, folder)
         self._memories: dict[str, tuple[Scene, str, SceneMemory]] = {}  # by camera: what is remembered of a segment
@@ -231,15 +232,16 @@ class ScoringEngine:
         Args:
             galleries: gallery folder of each scene that is to be scored from now on.
         """
-        for name, folder in galleries.items():
-            if not self._is_current(name, folder):
-                self._open(name, folder)
-                if name in self.scenes and name not in self.failures:
-                    self._verify_one(self.scenes[name])
+        opened = [name for name, folder in galleries.items() if not self._is_current(name, folder)]
+        for name in opened:
+            self._open(name, galleries[name])
         for name in self.scenes.keys() - galleries.keys():
             del self.scenes[name]
         for name in self.failures.keys() - galleries.keys():
             del self.failures[name]
+        for name in opened:  # afterwards: of many that come at once, none waits until another is read in full
+            if name in self.scenes and name not in self.failures:
+                self._verify_one(self.scenes[name])
 
     def placement_of(self, scene: str) -> ScenePlacement | None:
         """What tells whether a camera of a scene was moved; None where nothing can."""
@@ -268,6 +270,16 @@ class ScoringEngine:
         self.score([ToScore(f"warm-up of {scene}", scene, 0.0, "", black, None) for scene in self.scenes])
         self._memories.clear()
 
+    def warm_up_network(self) -> None:
+        """The same without any scene: takes black frames through the network, as many as are computed side by side."""
+        side = self._extractor.preprocess.side
+        black = ToScore("warm-up", "", 0.0, "", np.zeros((side, side, 3), np.uint8), None)
+        submit = self._pool.submit if self._pool is not None else None
+        found = [submit(self._extract, [black]).result for _ in range(self.at_once)] if submit else []
+        for problem in [wait() for wait in found] or [self._extract([black])]:
+            if isinstance(problem, NotScored):
+                log.error("the network cannot be run: %s", problem.reason)
+
     def verify_in_background(self) -> None:
         """Reads all galleries in full; a damaged one turns into a failure of its scene. Takes about a second a
         gigabyte.
@@ -278,6 +290,16 @@ class ScoringEngine:
     def at_once(self) -> int:
         """Frames that are computed side by side; 1: those of a batch go through the network in one pass."""
         return self._extractor.backbone.runtime.at_once
+
+    @property
+    def damaged(self) -> list[str]:
+        """Scenes whose gallery on this disk is damaged: another copy of it would do."""
+        return [scene for scene, failure in dict(self.failures).items() if isinstance(failure, GalleryCorrupt)]
+
+    @property
+    def device(self) -> str:
+        """What computes: ``cpu``, ``cuda:0``."""
+        return str(self._extractor.backbone.device)
 
     @property
     def degraded(self) -> str:
@@ -374,7 +396,7 @@ class ScoringEngine:
 
     def _why_not(self, scene: str) -> str:
         failure = self.failures.get(scene)
-        return str(failure) if failure else f"no gallery is configured for scene {scene!r}"
+        return str(failure) if failure else self.waiting.get(scene) or f"no gallery is configured for scene {scene!r}"
 
     def _open(self, name: str, folder: Path) -> None:
         try:

@@ -20,8 +20,10 @@
     +-- StateBusy                  1  another process runs on the state folder
     +-- KeyFileError               2  keys of the link or the feed are missing, open to others, or not well formed
     +-- LinkLost                   1  the peer at the other end of the link is gone or refused us
+    |   +-- StationLost            1  a worker or reader station of the cluster is gone, or does not answer now
     +-- OutboxError                1  the alert store cannot be read or written
     |   +-- AlertRefused           1  it could be, but not with this alert: trying again is of no use
+    +-- GalleryStoreError          1  the store that galleries are shared by cannot be read or written
     +-- SinkError                  1  a sink cannot deliver
     |   +-- SinkRefused            1  it is there, but takes this alert never: trying again for ever is of no use
     +-- OperatorSettingsError      1  what operators set while it runs cannot be read or written
@@ -120,12 +122,29 @@ class LinkLost(StreamError):
     """The peer does not answer any more, or it refused this one with a reason."""
 
 
+class StationLost(LinkLost):
+    """A worker or reader station of a cluster did not answer.
+
+    Args:
+        reason: what happened, without secrets.
+        dead: it is gone for good and has to be started again; False: it may answer again by itself.
+    """
+
+    def __init__(self, reason: str, *, dead: bool) -> None:
+        self.dead = dead
+        super().__init__(reason)
+
+
 class OutboxError(StreamError):
     """The alert store cannot be opened, read or written."""
 
 
 class AlertRefused(OutboxError):
     """The alert itself cannot be stored or published; the store works, and trying again changes nothing."""
+
+
+class GalleryStoreError(StreamError):
+    """The store that galleries are shared by cannot be read or written now. The message holds no credentials."""
 
 
 class SinkError(StreamError):

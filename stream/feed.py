@@ -5,7 +5,7 @@ hold up neither the scoring nor another subscriber. Messages (metas as JSON, see
 
     subscriber                                   feed
     SUBSCRIBE {name: str|null, since: int|null,  ALERT ...       in order, at most WINDOW unacknowledged
-               events: bool}                     EVENT ...       camera states, where asked for; not acknowledged
+               events: bool, outbox: str|null}   EVENT ...       camera states, where asked for; not acknowledged
     ACK       {seq}      cumulative              GAP {first, last}         removed by retention, gone for good
     BEAT      {}         every BEAT_S            CAUGHT_UP {seq}           everything committed at SUBSCRIBE was sent
     STATUS    {}         no SUBSCRIBE needed     STATUS {...}, BEAT {}
@@ -97,6 +97,7 @@ class FeedServer:
         status: what STATUS answers; the feed adds its own state under ``feed``.
         retention: gets its turn in every round; None where another process does that, or nobody.
         secure: whose key may subscribe under which name; None where the endpoint itself is the guard.
+        outbox_id: of an outbox that has one; whoever asks for another one is refused.
         clock: monotonic seconds.
 
     Raises:
@@ -112,9 +113,10 @@ class FeedServer:
         *,
         retention: Retention | None = None,
         secure: CurveServer | None = None,
+        outbox_id: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._outbox = outbox
+        self._outbox, self._outbox_id = outbox, outbox_id
         self._status = status
         self._retention = retention
         self._clock = clock
@@ -231,6 +233,7 @@ class FeedServer:
         try:
             name, since = check_subscription(meta.get("name"), meta.get("since"))
             events = check_events(meta.get("events", False))
+            check_outbox(meta.get("outbox"), self._outbox_id)
         except ValueError as error:
             self._refuse(identity, str(error))
             return
@@ -395,6 +398,14 @@ def check_events(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"events {str(value)[:80]!r} must be true or false")
     return value
+
+
+def check_outbox(asked: object, own: str) -> None:
+    """Raises ValueError where a SUBSCRIBE asks for another outbox than this one: their numbers mean other alerts."""
+    if asked is None or asked == own:
+        return
+    here = f"is outbox {own!r}" if own else "has no id"
+    raise ValueError(f"this {here}, not {str(asked)[:80]!r}, which moved: ask the directory of the cluster again")
 
 
 def is_seq(value: object) -> TypeGuard[int]:

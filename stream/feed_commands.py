@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from stream import security
+from stream.cluster.alerts_command import cluster_alerts
 from stream.durable import write_durably
-from stream.errors import LinkLost
+from stream.errors import LinkLost, UsageError
 from stream.messages import Alert, Evidence, StateEvent
 from stream.stopping import StopSignal
 from stream.subscriber import AlertSubscriber, request_status
@@ -26,6 +27,10 @@ FEED_WAIT = 5.0
 
 def alerts(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """JSON lines of alerts."""
+    if arguments.cluster is not None:
+        return cluster_alerts(arguments, stop, _save)
+    if isinstance(arguments.since, dict):
+        raise UsageError("--since OUTBOX=N: one feed has one number; name a cluster with --cluster")
     patience: float | None = time.monotonic() + FEED_WAIT
     on_event = _print_event if arguments.events else None
     with AlertSubscriber(

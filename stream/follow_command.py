@@ -19,7 +19,8 @@ from stream.cli_arguments import add_command, add_origin, add_progress
 from stream.config import Config, parse_config, read_text
 from stream.drift_guard import FollowLimits, Told
 from stream.drift_store import DriftStore
-from stream.errors import StreamError, UsageError
+from stream.errors import GalleryStoreError, StreamError, UsageError
+from stream.gallery_store_commands import publish_in_force, store_words
 from stream.kept_frame import decode_kept
 from stream.messages import Alert, iso_time
 from stream.normal import place_of
@@ -68,7 +69,7 @@ def follow(arguments: argparse.Namespace, stop: StopSignal) -> int:
     for scene in scenes:
         try:
             results.append(_follow_one(config, scene, arguments, stop))
-        except SpadeError as error:
+        except (SpadeError, GalleryStoreError) as error:
             if len(scenes) == 1:
                 raise
             failures += 1
@@ -77,7 +78,7 @@ def follow(arguments: argparse.Namespace, stop: StopSignal) -> int:
         tell_result(results[0] if arguments.scene else {"scenes": results})
     else:
         for result in results:
-            _print(config, result, dry_run=arguments.dry_run)
+            _print(config, result, arguments)
     return 1 if failures else 0
 
 
@@ -134,6 +135,8 @@ def _follow_one(config: Config, scene: str, arguments: argparse.Namespace, stop:
                 note=None if arguments.dry_run else {"made": iso_time(now), "sources": ["drift following"]},
                 decided=store.remove,
             )
+    if found.version is not None:
+        publish_in_force(config, scene, stop=stop, form=arguments.progress)
     return found.to_json()
 
 
@@ -176,10 +179,10 @@ def _old_alerts(config: Config, outbox: OutboxReader, alerts: Sequence[Alert], s
         yield OldAlert(frame, alert.threshold, lasted, place_of(outbox, alert, preprocess) if lasted >= 1 else None)
 
 
-def _print(config: Config, result: dict[str, Any], *, dry_run: bool) -> None:
-    folder = config.gallery_of(result["scene"])
+def _print(config: Config, result: dict[str, Any], arguments: argparse.Namespace) -> None:
+    folder, store = config.gallery_of(result["scene"]), store_words(config, arguments)
     refused = ", ".join(f"{entry['count']} {entry['reason']}" for entry in result["refused"]) or "none"
-    if dry_run:
+    if arguments.dry_run:
         print(f"scene {result['scene']}: {result['added']} frame(s) would be added; refused: {refused}")
     elif result["version"] is None:
         print(f"scene {result['scene']}: nothing was added; refused: {refused}")
@@ -187,5 +190,5 @@ def _print(config: Config, result: dict[str, Any], *, dry_run: bool) -> None:
         print(
             f"{folder}: {result['version']}, {result['added']} frame(s) added; refused: {refused}; a worker that runs "
             f"takes it up when it is told to (SIGHUP)\n"
-            f"undo: spade-stream gallery use {folder} VERSION, one of 'spade-stream gallery versions {folder}'"
+            f"undo: spade-stream gallery use {folder} VERSION{store}, one of 'spade-stream gallery versions {folder}'"
         )

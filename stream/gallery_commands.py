@@ -18,6 +18,7 @@ from stream.config import build_config
 from stream.config_sections import CameraSection
 from stream.durable import write_durably
 from stream.errors import StreamError, UsageError
+from stream.gallery_store_commands import publish_folder
 from stream.progress import Step, progress_bar, progress_reporter, tell_result
 from stream.sources import check_source, describe_source
 from stream.stopping import StopSignal
@@ -74,6 +75,7 @@ def versions(arguments: argparse.Namespace, stop: StopSignal) -> int:
 
 def use(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """Puts another version in force."""
+    publish = publish_folder(arguments, stop)
     with progress_reporter("verify", unit="B", form=arguments.progress, scaled=True) as tell:
 
         def on_progress(done: int, total: int) -> None:
@@ -82,6 +84,7 @@ def use(arguments: argparse.Namespace, stop: StopSignal) -> int:
             tell(Step("verify", done, total))
 
         gallery = use_version(arguments.gallery, arguments.version, on_progress=on_progress)
+    publish(form=arguments.progress)
     if arguments.progress == "json":
         tell_result({"version": gallery.version, "frames": len(gallery)})
     print(f"{arguments.gallery}: {gallery.version} is in force ({len(gallery)} frames); {_RESTART}")
@@ -108,6 +111,7 @@ def add(arguments: argparse.Namespace, stop: StopSignal) -> int:
     from stream.gallery_add import AddSettings, add_frames
     from stream.replay import method_settings
 
+    publish = publish_folder(arguments, stop)
     for source in arguments.source:
         check_source(source)
     gallery = Gallery(arguments.gallery)
@@ -134,6 +138,7 @@ def add(arguments: argparse.Namespace, stop: StopSignal) -> int:
             note={"made": now(), "sources": [describe_source(source) for source in arguments.source]},
             on_progress=on_progress,
         )
+    publish()
     print(
         f"{arguments.gallery}: {after.version}, {len(after)} frames ({len(after) - len(gallery)} added), "
         f"{after.size_bytes / 1e6:.0f} MB, thresholds as before; {_RESTART}\n"

@@ -117,7 +117,10 @@ def let_in_only(path: Path, role: Role, names: Mapping[str, Iterable[str]]) -> N
     """
     wanted: dict[str, str] = {}
     for public, own in names.items():
-        check_key(public)
+        try:
+            check_key(public)
+        except ValueError as error:
+            raise KeyFileError(f"{path}: {error}") from None
         for name in own:
             if not is_name(name):
                 raise KeyFileError(f"{path}: {name[:80]!r} is not a name")

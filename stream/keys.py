@@ -92,6 +92,12 @@ class Access:
             return {key: self.readers.get(key, none) | self.subscribers.get(key, none) for key in keys}
         return self.readers if role is Role.READER else self.subscribers
 
+    def names(self, role: Role, key: str) -> frozenset[str]:
+        """The same of one key, without a look at the others."""
+        if role is Role.LOCAL:
+            return self.names(Role.READER, key) | self.names(Role.SUBSCRIBER, key)
+        return self.of(role).get(key, frozenset())
+
     def may_all(self, key: str) -> bool:
         """Whether a key is that of a machine's own programs."""
         return key == self.local or key in self.nodes

@@ -115,6 +115,7 @@ class LinkServer:
     Args:
         endpoint: bound here; claimed first.
         cameras: ids that may join; others are refused.
+        others_may_come: whether a camera that is refused may soon be one of them, as in a cluster.
         secure: whose key may be which camera; None where the endpoint itself is the guard.
         monotonic: clock.
     """
@@ -124,10 +125,11 @@ class LinkServer:
         endpoint: Endpoint,
         *,
         cameras: Collection[str],
+        others_may_come: bool = False,
         secure: CurveServer | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._cameras, self._monotonic = frozenset(cameras), monotonic
+        self._cameras, self._others_may_come, self._monotonic = frozenset(cameras), others_may_come, monotonic
         options = {zmq.MAXMSGSIZE: wire.MAX_PART_BYTES, zmq.RCVHWM: HIGH_WATER, zmq.SNDHWM: HIGH_WATER}
         self._socket = ServerSocket(endpoint, options=options, limits=LIMITS, secure=secure)
         self.address = self._socket.address
@@ -259,8 +261,9 @@ class LinkServer:
         except ValueError:
             raise WireError(f"HELLO with mode {meta.get('mode')!r}") from None
         if camera not in self._cameras:
-            reason = f"camera {camera[:64]!r} is not in the worker's configuration"
-            self._send(identity, Kind.REFUSED, {"reason": reason, "retry": False})
+            lacks = "scored by this worker now" if self._others_may_come else "in the worker's configuration"
+            reason = f"camera {camera[:64]!r} is not {lacks}"
+            self._send(identity, Kind.REFUSED, {"reason": reason, "retry": self._others_may_come})
             return None
         now, peer = self._monotonic(), self._peers.get(camera)
         if peer and peer.identity != identity and now - peer.heard_mono < 3 * BEAT_INTERVAL:

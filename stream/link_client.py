@@ -26,6 +26,7 @@ _RECONNECT_MS = 200  # between attempts to connect: a worker is back in seconds,
 class _Flow:
     """What a reader knows of its standing with the worker."""
 
+    answered: bool = False  # the worker has said something over this connection
     welcomed: bool = False
     credit: bool = False
     granted: int = 0  # credits that have come
@@ -43,7 +44,7 @@ class LinkClient:
     """A reader's end.
 
     Args:
-        endpoint: the worker's.
+        endpoint: the worker's; None while it is not known (:meth:`move` names it).
         camera: id.
         mode: lossless mode sends again what a dying worker may not have scored.
         secure: sets the CURVE keys of each new socket before it connects.
@@ -52,7 +53,7 @@ class LinkClient:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: Endpoint | None,
         *,
         camera: str,
         mode: Mode,
@@ -85,6 +86,11 @@ class LinkClient:
     def connected(self) -> bool:
         """The worker has welcomed this reader and was heard of lately."""
         return self._flow.welcomed
+
+    @property
+    def answered(self) -> bool:
+        """A worker has said something over the present connection: it is there, and lets this key in."""
+        return self._flow.answered
 
     @property
     def refusal(self) -> str:
@@ -146,6 +152,18 @@ class LinkClient:
         """Nothing waits to be sent again."""
         return not self._again
 
+    @property
+    def settled(self) -> bool:
+        """Nothing is under way of which this end does not know what became of it: a good moment to :meth:`move`."""
+        return self._flow.in_flight is None and not self._flow.unscored and not self._again
+
+    def move(self, endpoint: Endpoint, *, secure: SecureSocket | None) -> None:
+        """Goes on with the worker at another place, or anew with the one at the same. Frames under way are treated as
+        where a worker is lost: in replay they are sent again, live they are counted as lost unless it is the same
+        worker that welcomes this reader and it has them."""
+        self._endpoint, self._secure = endpoint, secure
+        self._reconnect()
+
     def _transmit(self, packet: FramePacket) -> None:
         try:
             self._socket.send_multipart(wire.encode_frame(packet), zmq.DONTWAIT, copy=False)
@@ -170,7 +188,7 @@ class LinkClient:
 
     def _handle(self, envelope: Envelope) -> None:
         flow = self._flow
-        flow.heard_mono = self._monotonic()
+        flow.answered, flow.heard_mono = True, self._monotonic()
         match envelope.kind:
             case Kind.WELCOME:
                 flow.welcomed, flow.refused, self._again = True, "", list(flow.unscored)
@@ -228,7 +246,8 @@ class LinkClient:
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MS)
         if self._secure is not None:
             self._secure(self._context, socket)
-        socket.connect(self._endpoint.url)
+        if self._endpoint is not None:
+            socket.connect(self._endpoint.url)
         return socket
 
     def _say(self, kind: Kind, meta: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from stream.child import ChildSpec, Stage
 from stream.config import Config, read_text
@@ -46,6 +47,14 @@ SILENCE_SINK = 90.0
 
 SILENCE_CONSOLE = 60.0
 """The same for the console: a look through weeks of scores may keep it busy on a slow machine."""
+
+
+class Parts(Protocol):
+    """Makes the processes of a run; see :func:`children`."""
+
+    def __call__(
+        self, config: Config, path: Path, *, base: Path, named: Path, log_level: str, log_format: str | None
+    ) -> list[ChildSpec]: ...
 
 
 def children(
@@ -97,7 +106,7 @@ def children(
             )
             for _ in range(config.console.enabled)
         ),
-        ChildSpec(WORKER, program("score", file), Stage.WORKER, ends=False, silence=_worker_silence(config)),
+        ChildSpec(WORKER, program("score", file), Stage.WORKER, ends=False, silence=worker_silence(config)),
         *(
             ChildSpec(
                 reader_name(c.id),
@@ -111,7 +120,8 @@ def children(
     ]
 
 
-def _worker_silence(config: Config) -> float:
+def worker_silence(config: Config) -> float:
+    """Seconds without a sign of life after which the worker of a configuration hangs."""
     slow = config.method.name == "spade" or any(mode_of(camera) is Mode.REPLAY for camera in config.cameras)
     return SILENCE_SLOW_WORKER if slow else SILENCE_WORKER
 
@@ -184,6 +194,8 @@ def supervisor_of(
     text: str | None = None,
     reloading: Reloading | None = None,
     notifier: Notifier | None = None,
+    parts: Parts = children,
+    anew: frozenset[str] = frozenset(),
 ) -> Supervisor:
     """What :func:`run` runs, not started yet. It owns the state folder from now on, until the end of its run.
 
@@ -196,6 +208,8 @@ def supervisor_of(
         text: what stands in ``path``, where it was read already.
         reloading: how a new configuration is taken; None: never.
         notifier: to the service manager.
+        parts: the processes, as :func:`children` makes them; a cluster's run has others.
+        anew: names of those that start anew with every new configuration.
 
     Raises:
         StateBusy: another run has this state folder.
@@ -204,9 +218,7 @@ def supervisor_of(
     folder, base = RunFolder(config.state), path.resolve().parent
 
     def processes(config: Config) -> list[ChildSpec]:
-        return children(
-            config, folder.config, base=base, named=path, log_level=log_level, log_format=log_format
-        )
+        return parts(config, folder.config, base=base, named=path, log_level=log_level, log_format=log_format)
 
     station = Station(
         config,
@@ -215,6 +227,7 @@ def supervisor_of(
         processes=processes,
         reloading=reloading,
         notifier=notifier or Notifier(None),
+        anew=anew,
     )
     Outbox(config.outbox, config.evidence).close()  # made once, before several processes would do it at the same time
 

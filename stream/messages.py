@@ -50,6 +50,9 @@ MAX_NEIGHBOURS = 1 << 15
 MAX_CHANNELS = 16
 """Channels that an alert's strength is made of."""
 
+MAX_OUTBOX = 128
+"""Characters of an outbox's id."""
+
 _FAR = 2**31 - 1  # no pixel of a frame lies farther off
 
 EVENT_SCHEMA = "spade-stream/camera-event/1"
@@ -154,6 +157,7 @@ class Alert:
     frame: str | None = None  # what was scored, see ``stream.kept_frame``; only in the outbox
     why: Mapping[str, float] = field(default_factory=dict, hash=False)  # strength of each channel at the peak, in
     # thresholds; empty where it is not known
+    outbox: str = ""  # id of the outbox that a machine of a cluster first committed it in; "" = the one it is in
 
     def to_json(self) -> dict[str, Any]:
         """The published form (schema ``spade-stream/alert/1``); times become ISO 8601 in UTC with milliseconds."""
@@ -186,7 +190,12 @@ class Alert:
 
     def _optional_json(self) -> dict[str, Any]:
         """What is left out where there is nothing: ``view`` and ``frame`` are for the outbox alone."""
-        optional = {"view": self.view, "frame": self.frame, "why": dict(self.why) or None}
+        optional = {
+            "view": self.view,
+            "frame": self.frame,
+            "why": dict(self.why) or None,
+            "outbox": self.outbox or None,
+        }
         return {name: value for name, value in optional.items() if value is not None}
 
     @classmethod
@@ -220,6 +229,7 @@ class Alert:
                 view=text_or_none(data, "view", most=MAX_TEXT),
                 frame=text_or_none(data, "frame", most=MAX_TEXT),
                 why=_channels(data.get("why")),
+                outbox=text_or_none(data, "outbox", most=MAX_OUTBOX) or "",
             )
         except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
             raise ValueError(f"alert is not well formed: {type(error).__name__}: {error}") from error

@@ -14,6 +14,7 @@ from spade_core.preprocess import Preprocess
 from stream.cli_arguments import add_command, add_origin, add_progress, from_zero, sequence_number
 from stream.config import Config, parse_config, read_text
 from stream.errors import StreamError, UsageError
+from stream.gallery_store_commands import publish_in_force, store_words
 from stream.messages import Phase, iso_time
 from stream.outbox import OutboxReader
 from stream.progress import Step, progress_reporter, tell_result
@@ -90,6 +91,9 @@ def normal(arguments: argparse.Namespace, stop: StopSignal) -> int:
             dry_run=arguments.dry_run,
             tell=tell,
         )
+    if result["version"] is not None:
+        publish_in_force(config, result["scene"], stop=stop, form=arguments.progress)
+        result = {**result, "undo": result["undo"] + store_words(config, arguments)}
     if arguments.progress == "json":
         tell_result(_bounded(result))
     else:

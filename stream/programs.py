@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -14,6 +14,10 @@ import cv2
 
 from spade_core.preprocess import Preprocess
 from stream import security
+from stream.assigned import AssignedWatch
+from stream.cluster.directory_client import DirectoryAddress
+from stream.cluster.guide import Guide
+from stream.cluster.outbox_id import known_outbox_id
 from stream.config import Config
 from stream.config_sections import CameraSection
 from stream.drift import DriftCollector
@@ -85,8 +89,14 @@ def open_camera(camera: CameraSection) -> Source:
     return windowed(source, start=camera.start, seconds=camera.seconds)
 
 
-def read(config: Config, camera_id: str, *, stopping: Stopping) -> None:
+def read(config: Config, camera_id: str, *, stopping: Stopping, directory: DirectoryAddress | None = None) -> None:
     """The reader of one camera, until its source ends.
+
+    Args:
+        config: see there.
+        camera_id: of it.
+        stopping: polled.
+        directory: of the cluster that says where the worker is; None: where the configuration has the link.
 
     Raises:
         SourceError: a finite source cannot be read to its end, or a camera's decoder hangs.
@@ -106,29 +116,42 @@ def read(config: Config, camera_id: str, *, stopping: Stopping) -> None:
         watching=Watching(camera.frozen_after, camera.obscured_after),
         stuck_after=patience if is_endless(camera) else None,  # a recording may lie on a slow disk
     )
-    reader = Reader(
-        settings,
-        endpoint=parse_endpoint(connect_address(config.link_endpoint)),
-        open_source=lambda: open_camera(camera),
-        stopping=stopping,
-        secure=security.link_client(config, camera.id),
-        port_open=port_probe(camera.source) if is_endless(camera) else None,
-    )
-    reader.run()
+    with ExitStack() as stack:
+        guide = (
+            None if directory is None else stack.enter_context(Guide(directory, camera=camera.id, mode=settings.mode))
+        )
+        reader = Reader(
+            settings,
+            endpoint=parse_endpoint(connect_address(config.link_endpoint)) if guide is None else None,
+            open_source=lambda: open_camera(camera),
+            stopping=stopping,
+            secure=security.link_client(config, camera.id) if guide is None else None,
+            guide=guide,
+            port_open=port_probe(camera.source) if is_endless(camera) else None,
+        )
+        reader.run()
     if reader.error:
         raise StreamError(f"camera {camera.id}: {reader.error}")
 
 
-def score(config: Config, *, stopping: Stopping, reload: Callable[[], Config | None] = lambda: None) -> None:
+def score(
+    config: Config,
+    *,
+    stopping: Stopping,
+    reload: Callable[[], Config | None] = lambda: None,
+    assigned: AssignedWatch | None = None,
+) -> None:
     """The scoring worker, until it is stopped.
 
     Args:
         config: see there.
         stopping: polled.
         reload: asked once a round; gives a new configuration once, which the worker then takes.
+        assigned: which cameras of the configuration it scores now, and with which galleries; asked once a round. None:
+            all of them.
 
     Raises:
-        ConfigError: no scene at all can be scored; says why for each.
+        ConfigError: no scene at all can be scored; says why for each. With ``assigned`` scenes may come later.
         SpadeError: the backbone cannot be built.
     """
     # Here and not above: readers and sinks must not load torch.
@@ -141,14 +164,19 @@ def score(config: Config, *, stopping: Stopping, reload: Callable[[], Config | N
     secure = security.link_server(config)  # refused before networks are loaded
     raise_file_limit()
     use_threads(config.worker.threads)
-    settings = _worker_settings(config, None)
+    if assigned is not None:
+        assigned()
+    settings = _worker_settings(config, None, assigned)
     modes = {camera.id: mode_of(camera) for camera in config.cameras}
     extractor = extractor_of(config, at_once=min(len(config.cameras), config.worker.max_batch))
     log.info("backbone %s runs in %s", extractor.backbone.name, runtime_of(config))
     engine = ScoringEngine(extractor, parameters_of(config), settings.galleries, explain=config.worker.explain)
     for scene, failure in engine.failures.items():
         log.error("scene %s cannot be scored: %s", scene, failure)
-    if not engine.scenes:
+    if assigned is not None:
+        engine.waiting = assigned.current.waiting
+        engine.warm_up_network()
+    elif not engine.scenes:
         raise ConfigError("galleries", [f"scene {scene}: {failure}" for scene, failure in engine.failures.items()])
     engine.warm_up()
     ready_after = process_age()
@@ -159,7 +187,7 @@ def score(config: Config, *, stopping: Stopping, reload: Callable[[], Config | N
     endpoint = parse_endpoint(config.link_endpoint)
     made = ClipSettings(**config.clips.model_dump(), confirm=config.alerts.min_duration)
     with (
-        LinkServer(endpoint, cameras=settings.cameras, secure=secure) as link,
+        LinkServer(endpoint, cameras=settings.cameras, others_may_come=assigned is not None, secure=secure) as link,
         Outbox(config.outbox, config.evidence) as outbox,
         Clips(made) as clips,
         _live_views(config) as live,
@@ -170,11 +198,19 @@ def score(config: Config, *, stopping: Stopping, reload: Callable[[], Config | N
         drift = DriftCollector(config.drift.per_day, candidates.keep, problem=lambda: candidates.problem)
         _set_drift(drift, candidates, config)
 
+        in_force = config
+
         def between_rounds() -> bool:
-            if (fresh := reload()) is not None:
+            nonlocal in_force
+            fresh, orders = reload(), assigned() if assigned is not None else None
+            if fresh is not None:
+                in_force = fresh
                 _set_drift(drift, candidates, fresh)
                 modes.update({camera.id: mode_of(camera) for camera in fresh.cameras})
-                worker.reconfigure(_worker_settings(fresh, ready_after))
+            if orders is not None:
+                engine.waiting = orders.waiting
+            if fresh is not None or orders is not None:
+                worker.reconfigure(_worker_settings(in_force, ready_after, assigned))
             return stopping()
 
         worker = Worker(
@@ -187,6 +223,7 @@ def score(config: Config, *, stopping: Stopping, reload: Callable[[], Config | N
             clips=lambda camera: clips.camera(camera, lossless=modes.get(camera) is Mode.REPLAY),
             clip_counts=clips.counts,
             operator=SettingsWatch(config.operator_settings),
+            assigned=assigned,
             drift=drift,
             live=live,
         )
@@ -212,7 +249,12 @@ def _live_views(config: Config) -> Iterator[LiveViews]:
         yield LiveViews(publisher)
 
 
-def _worker_settings(config: Config, ready_after: float | None) -> WorkerSettings:
+def _worker_settings(config: Config, ready_after: float | None, assigned: AssignedWatch | None) -> WorkerSettings:
+    settings = _settings_of_all(config, ready_after)
+    return settings if assigned is None else assigned.current.narrowed(settings)
+
+
+def _settings_of_all(config: Config, ready_after: float | None) -> WorkerSettings:
     scenes = {camera.id: camera.scene_name for camera in config.cameras}
     return WorkerSettings(
         cameras=scenes,
@@ -252,7 +294,10 @@ def limits_of(config: Config) -> Limits:
 def _serve(config: Config, outbox: Outbox, retention: Retention, stopping: Stopping) -> None:
     raise_file_limit()
     secure, endpoint = security.feed_server(config), config.feed.endpoint
-    with FeedServer(endpoint, outbox, lambda: _status(config), retention=retention, secure=secure) as server:
+    name = known_outbox_id(config.outbox)
+    with FeedServer(
+        endpoint, outbox, lambda: _status(config), retention=retention, secure=secure, outbox_id=name
+    ) as server:
         log.info("feed on %s, last alert %d", server.endpoint, outbox.last_seq())
         server.run(stopping)
 

@@ -13,6 +13,7 @@ import numpy as np
 from spade_core.motion import MEMORY
 from spade_core.preprocess import Preprocess, scoring_image
 from stream.capture import Capture
+from stream.cluster.guide import Guide
 from stream.endpoints import Endpoint, SecureSocket
 from stream.errors import LinkLost, SourceStalled
 from stream.link_client import LinkClient
@@ -68,10 +69,11 @@ class Reader:
 
     Args:
         settings: of the camera.
-        endpoint: the worker's.
+        endpoint: the worker's; None where a guide says it.
         open_source: opens the camera.
         stopping: polled; True asks for a clean end.
         secure: sets the CURVE keys of the link's sockets.
+        guide: leads it to its worker, in a cluster; the caller closes it. No worker's refusal is final then.
         port_open: asks whether a camera that is away answers again; None = it cannot be asked.
     """
 
@@ -79,14 +81,15 @@ class Reader:
         self,
         settings: ReaderSettings,
         *,
-        endpoint: Endpoint,
+        endpoint: Endpoint | None,
         open_source: Callable[[], Source],
         stopping: Callable[[], bool],
         secure: SecureSocket | None = None,
+        guide: Guide | None = None,
         port_open: Callable[[], bool] | None = None,
     ) -> None:
         self._settings, self._endpoint, self._stopping = settings, endpoint, stopping
-        self._secure = secure
+        self._secure, self._guide = secure, guide
         self._mailbox = Mailbox(settings.mode)
         self._state = StateEvent(settings.camera, CameraState.CONNECTING, "starting", time.time())
         self._told: tuple[StateEvent, int] | None = None
@@ -111,7 +114,7 @@ class Reader:
         """Reads to the end.
 
         Raises:
-            LinkLost: the worker refuses this camera.
+            LinkLost: the worker refuses this camera, and no guide knows another one.
             SourceStalled: the capture thread hangs, and nothing but the end of the process can free it.
         """
         settings, deadline = self._settings, None
@@ -120,7 +123,9 @@ class Reader:
             while not link.done:
                 link.poll(_TICK, wake_fd=self._mailbox.wake_fd)
                 self._mailbox.clear_wake()
-                if link.refusal:
+                if self._guide is not None:
+                    self._guide.lead(link)
+                elif link.refusal:
                     self._capture.stop()
                     raise LinkLost(f"the worker at {self._endpoint} refuses camera {settings.camera}: {link.refusal}")
                 if self._stopping():
@@ -146,12 +151,13 @@ class Reader:
             self._alone_since = time.monotonic()
         elif self._alone_since is not None and time.monotonic() - self._alone_since > ALONE:
             self._alone_since = None  # said once; again when it was connected meanwhile
-            log.warning(
-                "camera %s: no worker answers at %s: does it run there%s?",
-                self._settings.camera,
-                self._endpoint,
-                ", and does it let this key in" if self._secure else "",
-            )
+            log.warning("camera %s: %s", self._settings.camera, self._why_alone())
+
+    def _why_alone(self) -> str:
+        if self._guide is not None:
+            return self._guide.words
+        keys = ", and does it let this key in" if self._secure else ""
+        return f"no worker answers at {self._endpoint}: does it run there{keys}?"
 
     def _check_progress(self, link: LinkClient) -> None:
         stuck, most = self._capture.stuck_for, self._settings.stuck_after
@@ -172,7 +178,8 @@ class Reader:
         standing = (self._state, link.welcomes)
         if self._told != standing and link.send_state(standing[0]):
             self._told = standing
-        if link.wants_frame and (captured := self._mailbox.take()):
+        holding = self._guide is not None and self._guide.holding
+        if link.wants_frame and not holding and (captured := self._mailbox.take()):
             self.sent += 1
             link.send_frame(self._packet(captured, link))
         finished = self._capture.finished and self._mailbox.empty and link.idle

@@ -5,13 +5,14 @@ Fails closed: where keys are named, a program that cannot use them does not star
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from stream.config import Config
 from stream.curve import CurveClient, CurveServer
 from stream.endpoints import parse_endpoint
-from stream.errors import ConfigError, KeyFileError
-from stream.keys import Role, SecretKey, check_folder, load_folder, load_local, load_secret
+from stream.errors import ConfigError, KeyFileError, UsageError
+from stream.keys import Role, SecretKey, check_folder, check_key, load_folder, load_local, load_secret
 
 
 def link_server(config: Config) -> CurveServer | None:
@@ -43,6 +44,36 @@ def feed_client(config: Config, name: str) -> CurveClient | None:
     return _client(config, config.feed.endpoint, Role.SUBSCRIBER, name)
 
 
+def directory_key(config: Config, camera: str, *, server: str | None = None) -> SecretKey:
+    """What the reader of this camera asks a cluster's directory with, and then its workers.
+
+    Args:
+        config: see there; whatever its link is, a cluster has keys.
+        camera: id.
+        server: public key of the directory; None: the one that the reader's key was issued by, or this machine's own.
+
+    Raises:
+        KeyFileError: the key cannot be used, or is another's.
+        ConfigError: there is none.
+        UsageError: ``server`` is no key.
+    """
+    if config.security.keys is not None:
+        key = load_local(config.security.keys)
+    elif config.security.key is not None:
+        key = _own(load_secret(config.security.key), config.security.key, Role.READER, camera)
+    else:
+        problem = (
+            "is needed with --cluster: have one issued with 'spade-stream keys' where the cluster's run is started"
+        )
+        raise ConfigError("security", [f"security.key: {problem}"])
+    if server is None:
+        return key
+    try:
+        return replace(key, server=check_key(server))
+    except ValueError:
+        raise UsageError("--directory-key: a public key has 40 characters (Z85)") from None
+
+
 def check(config: Config) -> str:
     """Reads all keys that the configuration names, and says what they are; empty where it names none.
 
@@ -62,12 +93,19 @@ def check(config: Config) -> str:
 
 def command_client(path: Path | None) -> CurveClient | None:
     """What ``alerts`` and ``status`` connect with: a subscriber's key, or the server's own ``local.key``."""
-    if path is None:
-        return None
+    return None if path is None else CurveClient(command_key(path))
+
+
+def command_key(path: Path) -> SecretKey:
+    """A subscriber's key, or a server's own ``local.key``.
+
+    Raises:
+        KeyFileError: it is another's, or cannot be used.
+    """
     key = load_secret(path)
     if key.role not in (Role.SUBSCRIBER, Role.LOCAL):
         raise KeyFileError(f"{path}: is a {key.role}'s key; the feed takes a subscriber's, or local.key")
-    return CurveClient(key)
+    return key
 
 
 def _server(config: Config, endpoint: str, role: Role) -> CurveServer | None:

@@ -57,6 +57,7 @@ class Station:
         processes: what runs with a configuration.
         reloading: None where the configuration of a run never changes.
         notifier: closed at the end of the run.
+        anew: names of processes that start anew with every new configuration.
         monotonic: clock, s.
         wall: clock for people, Unix seconds.
     """
@@ -70,6 +71,7 @@ class Station:
         processes: Callable[[Config], list[ChildSpec]],
         reloading: Reloading | None,
         notifier: Notifier,
+        anew: frozenset[str] = frozenset(),
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -79,6 +81,7 @@ class Station:
         self._plan: Plan | None = None  # that is being carried out
         self._folder, self._processes, self._reloading = folder, processes, reloading
         self._notifier, self._monotonic, self._wall = notifier, monotonic, wall
+        self._anew = anew
         self._loaded, self._error = wall(), ""  # of the configuration
         self._ready = self._drains = False
         self._told: tuple[Any, ...] = ()  # what was published last
@@ -127,7 +130,7 @@ class Station:
     def _take(self, supervisor: Supervisor, wanted: _InForce, steps: Plan) -> None:
         self._in_force = wanted
         tell = frozenset({WORKER} if steps.tell_worker else ())
-        supervisor.change(Change(tuple(self._processes(wanted.config)), steps.restart, tell))
+        supervisor.change(Change(tuple(self._processes(wanted.config)), steps.restart | self._anew, tell))
 
     def _finish(self, steps: Plan) -> None:
         back, self._before, self._plan = self._before is None, None, None

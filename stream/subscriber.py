@@ -57,6 +57,9 @@ class AlertSubscriber:
         on_event: called by :meth:`poll` and :meth:`listen` with what every camera is doing, again after each new
             connection, and with every change from then on; None: such events are not asked for.
         secure: sets the CURVE keys of each new socket before it connects.
+        outbox: id of the outbox that must be there, so that its numbers are never mixed up with another one's; None:
+            whichever is.
+        context: shared with others, who close it; None: one of its own.
         clock: monotonic seconds.
 
     Raises:
@@ -71,6 +74,8 @@ class AlertSubscriber:
         name: str | None = None,
         on_event: Callable[[StateEvent], None] | None = None,
         secure: SecureSocket | None = None,
+        outbox: str | None = None,
+        context: zmq.Context[zmq.Socket[bytes]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         try:
@@ -80,6 +85,7 @@ class AlertSubscriber:
         self._endpoint = parse_endpoint(endpoint)
         self._on_event = on_event
         self._secure = secure
+        self._outbox = outbox
         self._clock = clock
         self._gaps: list[Gap] = []
         self._ready: deque[tuple[Alert, Evidence]] = deque()  # read, and not handed out yet
@@ -87,7 +93,8 @@ class AlertSubscriber:
         self._unreadable = 0
         self._put_off = ""  # the reason with which the feed last did that
         self._connected = self._caught_up = False
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._shares = context is not None
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context() if context is None else context
         self._socket: zmq.Socket[bytes] | None = None
         self._heard = self._next_beat = self._subscribed = 0.0
 
@@ -110,6 +117,11 @@ class AlertSubscriber:
     def caught_up(self) -> bool:
         """Whether everything has come that was committed when the present connection subscribed."""
         return self._caught_up and not self._ready
+
+    @property
+    def socket(self) -> zmq.Socket[bytes] | None:
+        """For who waits for several subscribers at once; only this object reads it. Another one after a reconnect."""
+        return self._socket
 
     def poll(self, timeout: float) -> tuple[Alert, Evidence] | None:
         """The next alert, or None after ``timeout`` seconds. Asking acknowledges the one handed out before.
@@ -155,9 +167,12 @@ class AlertSubscriber:
 
     def close(self) -> None:
         """Leaves without acknowledging what was handed out last. May be called twice."""
-        if not self._context.closed:
-            # A little patience: the last acknowledgement may still be on its way to the feed.
-            self._context.destroy(linger=int(BEAT_S * 1000) if self._connected else 0)
+        # A little patience: the last acknowledgement may still be on its way to the feed.
+        linger = int(BEAT_S * 1000) if self._connected else 0
+        if self._shares and self._socket is not None:
+            self._socket.close(linger=linger)
+        elif not self._shares and not self._context.closed:
+            self._context.destroy(linger=linger)
         self._socket = None
 
     def __enter__(self) -> Self:
@@ -207,7 +222,8 @@ class AlertSubscriber:
         self._heard, self._next_beat = now, now + BEAT_S
         events = {} if self._on_event is None else {"events": True}
         self._subscribed = now
-        self._send(Kind.SUBSCRIBE, {"name": self._name, "since": self._last, **events})
+        outbox = {} if self._outbox is None else {"outbox": self._outbox}
+        self._send(Kind.SUBSCRIBE, {"name": self._name, "since": self._last, **events, **outbox})
         return socket
 
     def _put_back(self) -> None:

@@ -65,6 +65,7 @@ class Supervisor:
     Args:
         children: what to run.
         on_tick: called every ``_TICK`` seconds while running, at the beginning of the drain, and after it.
+        stays: goes on when all finite processes have ended, since others may come.
         before_stage: called before the processes of a stage are asked to stop, to let what they wait for arrive; with
             the seconds until they are killed.
         monotonic: clock.
@@ -76,11 +77,13 @@ class Supervisor:
         children: Sequence[ChildSpec],
         *,
         on_tick: Callable[[], None] = lambda: None,
+        stays: bool = False,
         before_stage: Callable[[Stage, float], None] = lambda stage, seconds: None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._on_tick, self._before_stage, self._monotonic, self._sleep = on_tick, before_stage, monotonic, sleep
+        self._stays = stays
         self._children = [Child(spec, monotonic=monotonic) for spec in children]
         self._change: Change | None = None
         self._changed_mono: float | None = None  # when the new set was put in place of the old one
@@ -122,6 +125,11 @@ class Supervisor:
     def settled(self) -> bool:
         """No change is under way, and what it started has given a sign of life."""
         return self._change is None and not any(child.on_trial for child in self._children)
+
+    @property
+    def changing(self) -> bool:
+        """A change is under way: another one must not take its place yet."""
+        return self._change is not None
 
     @property
     def failed_trial(self) -> str:
@@ -166,7 +174,8 @@ class Supervisor:
     def _all_ended(self) -> bool:
         finite = [child for child in self._children if child.spec.ends]
         return (
-            self._change is None
+            not self._stays
+            and self._change is None
             and bool(finite)
             and len(finite) == sum(c.spec.stage is Stage.READERS for c in self._children)
             and all(child.exit_code is not None for child in finite)

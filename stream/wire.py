@@ -52,6 +52,7 @@ MAX_IMAGE_SIDE = 2048  # scoring images are a few hundred pixels wide
 MAX_VIEW_BYTES = 16 << 20  # a 4K frame of mere noise is 6 MB
 MAX_HEAT_BYTES = 1 << 20  # 160 x 160 RGBA pixels are 102 KB even where they cannot be compressed
 MAX_DROPS = 64  # there are about ten reasons
+MAX_DOCUMENT_BYTES = 16 << 20  # how a cluster stands: a thousand cameras with one or two kilobytes each, several times
 
 
 class Kind(IntEnum):
@@ -100,8 +101,8 @@ LIMITS: Mapping[Kind, Limits] = {
     Kind.ALERT: Limits(MAX_META_BYTES, (MAX_PART_BYTES, MAX_PART_BYTES, MAX_PART_BYTES)),
     Kind.LIVE: Limits(64 << 10, (MAX_VIEW_BYTES, MAX_HEAT_BYTES)),
     Kind.STATUS: Limits(MAX_META_BYTES),  # hundreds of cameras, about a kilobyte each
-    Kind.OUTBOXES: Limits(MAX_META_BYTES),
-    Kind.CLUSTER: Limits(MAX_META_BYTES),
+    Kind.OUTBOXES: Limits(MAX_META_BYTES),  # some thousands, about 300 bytes each
+    Kind.CLUSTER: Limits(64 << 10, (MAX_DOCUMENT_BYTES,)),  # a payload: only who asked for it reads the JSON
 }
 
 

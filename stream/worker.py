@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from stream.alerting import CameraAlerts, ClipRecorder
+from stream.assigned import AssignedWatch
 from stream.camera import Now, WatchedCamera, now
 from stream.camera_settings import CameraSettings
 from stream.camera_view import CameraView
@@ -63,6 +64,7 @@ class Worker:
         clips: camera id -> what makes its clips, or None where there are to be none.
         clip_counts: clips made, failed and so on, for the status.
         operator: what operators have set; asked once a second. None: nobody can set anything.
+        assigned: which cameras are this worker's, in a cluster; whoever polls ``stopping`` asks it. None: all.
         drift: collects frames that may show how scenes slowly change; None: nothing does.
         live: shows every frame to whoever looks; None: there is nothing to look with.
         clock: what time it is.
@@ -80,6 +82,7 @@ class Worker:
         clips: Callable[[str], ClipRecorder | None] = lambda camera: None,
         clip_counts: Callable[[], Mapping[str, int]] = dict,
         operator: SettingsWatch | None = None,
+        assigned: AssignedWatch | None = None,
         drift: DriftCollector | None = None,
         live: LiveViews | None = None,
         clock: Callable[[], Now] = now,
@@ -89,7 +92,7 @@ class Worker:
         self._clips, self._clip_counts, self._live, self._clock = clips, clip_counts, live, clock
         self._maps = ScoreMaps(settings.maps)
         self._commits = CommitQueue(outbox, clock=lambda: clock().mono)
-        self._operator, self._drift = operator, drift
+        self._operator, self._assigned, self._drift = operator, assigned, drift
         if operator is not None:
             operator()  # before the first frame
         self._cameras = {camera: self._new_camera(camera) for camera in settings.cameras}
@@ -376,6 +379,7 @@ class Worker:
             self._engine.change_scenes(galleries)
         except Exception:  # a bug there must show; the scenes that are open go on
             log.exception("galleries could not be opened")
+        self._status_due = 0.0  # whoever waits for them is told at once
 
     def _drop(self, name: str) -> WatchedCamera:
         """Lets go of a camera, and returns it: what is being scored of it is scored, its open alert ends."""
@@ -384,7 +388,9 @@ class Worker:
         if self._waiting.pop(name, None) is not None:
             self._cameras[name].count_drop("worker.removed")
         camera = self._cameras.pop(name)
-        _log_alerts(camera.finish() if name in self._settings.cameras else camera.leave())
+        # In a cluster another worker scores it from now on, and says how it is.
+        stays = name in self._settings.cameras or self._assigned is not None
+        _log_alerts(camera.finish() if stays else camera.leave())
         self._ended.pop(name, None)
         self._link.dismiss(name)
         self._engine.forget(name)
@@ -404,6 +410,15 @@ class Worker:
             yield self._engine.degraded
         if self._operator is not None and self._operator.problem:
             yield self._operator.problem
+        if self._assigned is not None and self._assigned.problem:
+            yield self._assigned.problem
+
+    def _ready(self, name: str) -> bool:
+        """Whether the next frame of a camera would be scored: the galleries of its scenes are open."""
+        scenes, engine = self._cameras[name].view.scenes, self._engine
+        open_ones = [scene for scene in scenes if scene in engine.scenes and scene not in engine.failures]
+        # A camera that has several scenes is not held up by one that will never be there.
+        return bool(open_ones) and all(scene in open_ones or scene in engine.failures for scene in scenes)
 
     def _write_status(self, state: str, reason: str) -> None:
         problem = "; ".join(self._problems())
@@ -432,6 +447,11 @@ class Worker:
             "operator_problem": self._operator.problem if self._operator is not None else "",
             "scene_failures": {scene: str(error) for scene, error in dict(self._engine.failures).items()},
         }
+        if self._assigned is not None:
+            ready = [name for name in self._cameras if self._ready(name)]
+            worker["device"] = self._engine.device
+            worker["damaged_scenes"] = self._engine.damaged
+            worker["assigned"] = {"generation": self._assigned.current.generation, "ready": ready}
         cameras = {name: camera.status() for name, camera in self._cameras.items()}
         write_status(self._settings.status, {"written": self._clock().unix, "worker": worker, "cameras": cameras})
 

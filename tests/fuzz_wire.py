@@ -23,6 +23,9 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from stream.cluster.directory import read_cameras
+from stream.cluster.directory_client import read_answer
+from stream.cluster.model import OutboxPlace, OutboxState, Place
 from stream.errors import WireError
 from stream.messages import Alert, Evidence, FramePacket, Neighbour, Phase, Region
 from stream.pictures import decode_jpeg
@@ -113,11 +116,18 @@ def corpus() -> list[Parts]:
         Kind.GAP: {"first": 1, "last": 3},
         Kind.STATUS: {"written": 1.7e9, "cameras": {"gate": {"state": "LIVE"}}},
         Kind.CAUGHT_UP: {"seq": 7},
+        Kind.WHERE: {"places": [Place("gate", 3, "hall-1:0", "tcp://10.0.0.7:8500", "k" * 40).to_json()]},
+        Kind.OUTBOXES: {
+            "generation": 3,
+            "outboxes": [OutboxPlace("a", "hall-1", OutboxState.LIVE, 1.7e9, 41).to_json()],
+        },
     }
     large = [
         encode_frame(frame),
         encode_alert(alert, Evidence(b"png", b"jpeg")),
         encode_alert(alert, Evidence(b"", b"", b"mp4")),
+        encode(Kind.WHERE, {"cameras": ["gate"]}),
+        encode(Kind.CLUSTER, {}, [b'{"name":"campus","cameras":{"gate":{"state":"LIVE"}}}']),
     ]
     return [
         [bytes(part) for part in parts] for parts in (*(encode(k, m) for k, m in small.items()), *large, *large, *large)
@@ -245,6 +255,10 @@ def read(parts: Parts) -> str:
                 decode_drops(envelope.meta.get("drops"))
             except ValueError as error:
                 raise WireError(str(error)) from None
+        case Kind.WHERE if "cameras" in envelope.meta:
+            read_cameras(envelope.meta)
+        case Kind.WHERE | Kind.OUTBOXES | Kind.CLUSTER:
+            read_answer(envelope)
     return envelope.kind.name
 
 

@@ -68,6 +68,7 @@ LAYERS = {
     "stream.operator_settings": 2,
     "stream.config_values": 1,
     "stream.config_sections": 2,
+    "stream.cluster_section": 2,
     "stream.sink_sections": 2,
     "stream.sources": 2,
     "stream.server_socket": 2,
@@ -100,6 +101,7 @@ LAYERS = {
     "stream.drift_guard": 1,
     "stream.worker": 6,
     "stream.worker_settings": 2,
+    "stream.assigned": 3,
     "stream.score_maps": 1,
     "stream.seldom": 1,
     "stream.feed": 4,
@@ -109,6 +111,12 @@ LAYERS = {
     "stream.reconnect": 4,
     "stream.enroll": 5,
     "stream.gallery_add": 6,
+    "stream.gallery_copy": 2,
+    "stream.gallery_places": 2,
+    "stream.gallery_store": 3,
+    "stream.gallery_shelf": 2,
+    "stream.gallery_cache": 3,
+    "stream.gallery_store_commands": 9,
     "stream.normal": 3,
     "stream.region_masks": 1,
     "stream.normal_judge": 4,
@@ -117,6 +125,44 @@ LAYERS = {
     "stream.console.token": 3,  # whoever starts a run is shown the link, or why there is no console
     "stream.console.users": 3,
     "stream.console.checks": 3,
+    # beyond one machine
+    "stream.cluster": 8,  # unless it is named below
+    "stream.cluster.model": 1,
+    "stream.cluster.ray_connect": 2,  # names and addresses; what follows is the rest that knows of Ray
+    "stream.cluster.run_keys": 3,
+    "stream.cluster.settings_text": 3,
+    "stream.cluster.ray_fleet": 3,
+    "stream.cluster.ray_control": 8,
+    "stream.cluster.ray_actors": 9,
+    "stream.cluster.ray_link": 9,
+    "stream.cluster.run_command": 9,
+    "stream.cluster.status_command": 9,
+    "stream.cluster.assignment": 3,
+    "stream.cluster.fleet": 1,
+    "stream.cluster.handover": 1,
+    "stream.cluster.reading": 1,
+    "stream.cluster.ledger": 2,
+    "stream.cluster.posts": 2,
+    "stream.cluster.roster": 3,
+    "stream.cluster.scoring": 4,
+    "stream.cluster.gatekeeper": 4,
+    "stream.cluster.outline": 5,
+    "stream.cluster.reader_orders": 6,
+    "stream.cluster.control": 7,
+    "stream.cluster.directory": 3,
+    "stream.cluster.directory_client": 2,
+    "stream.cluster.directory_watch": 3,
+    "stream.cluster.outbox_line": 6,
+    "stream.cluster.subscriber": 7,
+    "stream.cluster.merged_status": 2,
+    "stream.cluster.camera_events": 2,
+    "stream.cluster.open_alerts": 2,
+    "stream.cluster.collected": 6,
+    "stream.cluster.collector": 8,
+    "stream.cluster.alerts_command": 8,
+    "stream.cluster.collect_command": 9,
+    "stream.cluster.guide": 3,
+    "stream.cluster.outbox_id": 3,
     # processes put together
     "stream.reload": 6,
     "stream.run_folder": 6,
@@ -169,7 +215,13 @@ MAY_SCORE = {  # all others see scores, never how they are made
     "follow_command",
     "footage",
     "gallery_add",
+    "gallery_cache",
     "gallery_commands",
+    "gallery_copy",
+    "gallery_places",
+    "gallery_shelf",
+    "gallery_store",
+    "gallery_store_commands",
     "lookout",
     "normal",
     "normal_commands",
@@ -186,8 +238,10 @@ MAY_SCORE = {  # all others see scores, never how they are made
 NO_TORCH = ("stream.reader", "stream.capture", "stream.link", "stream.feed", "stream.subscriber", "stream.programs")
 NO_TORCH += ("stream.sinks.jsonl", "stream.sinks.stdout", "stream.sinks.runner", "stream.supervisor", "stream.machine")
 NO_TORCH += ("stream.cli", "stream.live")
+NO_TORCH += ("stream.cluster.worker_station", "stream.cluster.reader_station")
 NO_TORCH += ("stream.sinks.registry", "stream.sinks.mqtt", "stream.sinks.webhook", "stream.sinks.kafka")
 NO_TORCH += ("stream.sinks.zmq_publish",)
+NO_TORCH += ("stream.cluster.subscriber", "stream.cluster.collect_command")
 
 
 def modules(package: str) -> dict[str, Path]:

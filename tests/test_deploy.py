@@ -104,7 +104,7 @@ def test_promtool_takes_prometheus_settings_and_rules(tmp_path: Path) -> None:
     lint(promtool, "check", "config", folder / "prometheus.yml")
 
 
-@pytest.mark.parametrize("script", ["entrypoint.sh"])
+@pytest.mark.parametrize("script", ["entrypoint.sh", "ray/head.sh"])
 def test_the_shell_takes_the_script(script: str) -> None:
     lint("sh", "-n", DEPLOY / script)
 

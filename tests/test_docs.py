@@ -22,6 +22,7 @@ import jsonschema
 import pytest
 
 from stream.cli import main
+from stream.cluster.directory import MAX_ASKED, MAX_REASON
 from stream.feed import FeedServer
 from stream.messages import (
     MAX_CAMERA,
@@ -38,6 +39,7 @@ from stream.messages import (
 from stream.outbox import Outbox, OutboxReader
 from stream.wire import (
     LIMITS,
+    MAX_DOCUMENT_BYTES,
     MAX_DROPS,
     MAX_IMAGE_SIDE,
     MAX_META_BYTES,
@@ -108,9 +110,9 @@ def test_an_alert_without_regions_and_pictures_fits_the_schema(schema: dict[str,
 
 def test_the_schema_lists_exactly_the_fields_that_are_published(schema: dict[str, Any]) -> None:
     published = an_alert(Phase.START, why={}).to_json()
-    stored = an_alert(Phase.START, view="v.jpg", frame="f.npz").to_json()
+    stored = an_alert(Phase.START, view="v.jpg", frame="f.npz", outbox="3f9a2c1d7b8e4051").to_json()
     assert set(schema["required"]) == set(published)
-    assert set(schema["properties"]) == set(stored) == {*published, "view", "frame", "why"}
+    assert set(schema["properties"]) == set(stored) == {*published, "view", "frame", "why", "outbox"}
     assert faults(schema, published) == faults(schema, stored) == []
     for field, kind in (("regions", "region"), ("neighbours", "neighbour")):
         assert set(schema["$defs"][kind]["required"]) == set(published[field][0])
@@ -175,7 +177,7 @@ def test_the_example_in_the_page_is_an_alert(schema: dict[str, Any]) -> None:
 def test_the_page_explains_every_field_of_an_alert() -> None:
     page = (DOCS / "alerts.md").read_text(encoding="utf-8")
     first_cells = " ".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))
-    published = an_alert(Phase.START, view="v.jpg", frame="f.npz").to_json()
+    published = an_alert(Phase.START, view="v.jpg", frame="f.npz", outbox="3f9a2c1d7b8e4051").to_json()
     assert set(re.findall(r"`(\w+)`", first_cells)) == set(published)
 
 
@@ -242,8 +244,18 @@ def test_the_wire_page_has_the_number_of_every_kind_and_every_limit() -> None:
     assert (MAX_IMAGE_SIDE, MAX_VIEW_BYTES, MAX_DROPS) == (2048, 16 << 20, 64)
     assert (MAX_FRAME_SIDE, MAX_FRAME_PIXELS) == (16_384, 134_217_728)
     assert (MAX_CAMERA, MAX_SEGMENT, MAX_TEXT) == (64, 1024, 4096)
-    assert {kind for kind, limits in LIMITS.items() if limits.payloads} == {Kind.FRAME, Kind.ALERT, Kind.LIVE}
-    assert {kind for kind, limits in LIMITS.items() if limits.meta == 1 << 20} == {Kind.ALERT, Kind.STATUS}
+    assert {kind for kind, limits in LIMITS.items() if limits.payloads} == {
+        Kind.FRAME,
+        Kind.ALERT,
+        Kind.LIVE,
+        Kind.CLUSTER,
+    }
+    assert {kind for kind, limits in LIMITS.items() if limits.meta == 1 << 20} == {
+        Kind.ALERT,
+        Kind.STATUS,
+        Kind.OUTBOXES,
+    }
+    assert (MAX_DOCUMENT_BYTES, MAX_ASKED, MAX_REASON) == (16 << 20, 8, 500)
     assert {limits.meta for limits in LIMITS.values()} == {1 << 20, 64 << 10}
 
 

@@ -27,6 +27,7 @@ def add_bench(groups: Any) -> None:
     _add_gallery(actions)
     _add_cameras(actions)
     _add_soak(actions)
+    _add_cluster(actions)
     _add_compare(actions)
 
 
@@ -143,6 +144,39 @@ def _add_soak(actions: Any) -> None:
     footage.add_argument("--gallery-frames", type=count, default=300, metavar="N", help="of each gallery (300)")
     footage.add_argument("--event-every", type=seconds, default=30.0, metavar="X", help="s from event to event (30)")
     add_method(soak)
+
+
+def _add_cluster(actions: Any) -> None:
+    cluster = add_command(
+        actions,
+        "cluster",
+        commands.cluster,
+        "show what a cluster does when a node dies or joins; measure what it costs and needs",
+        "Starts a Ray cluster of several nodes on this machine, runs cameras on it, kills a node with SIGKILL, adds\n"
+        "another, and says how long everything took. Exits 1 if a promise was broken. Needs Ray.\n"
+        "--overhead runs the same cameras on a cluster and without one, at the same time, and compares.\n"
+        "--assignment lets things happen to a cluster that is only reckoned with: nodes die, join and come back. The\n"
+        "rules are those of a real one; a camera's takeover takes as long as it is supposed to. Needs no Ray.\n"
+        "--cost times frames on this machine, and prints the lines that belong into the configuration.",
+    )
+    what = cluster.add_mutually_exclusive_group()
+    what.add_argument("--overhead", action="store_true", help="measure what the cluster adds to a frame")
+    what.add_argument("--assignment", action="store_true", help="reckon with many cameras and nodes")
+    what.add_argument("--cost", action="store_true", help="measure 'frame_cost' on this machine (about a minute)")
+    cluster.add_argument("--cameras", type=count, metavar="N", help="(24; --overhead 4, --assignment 1000)")
+    cluster.add_argument("--nodes", type=count, metavar="N", help="that score, 2 or more (3; --assignment 50)")
+    cluster.add_argument("--seed", type=sequence_number, default=7, metavar="N", help="of --assignment (7)")
+    cluster.add_argument(
+        "--seconds", type=seconds, metavar="X", help="that --overhead or --cost measures (60; --cost 30)"
+    )
+    cluster.add_argument("--out", type=Path, metavar="DIR", help="folder for footage, nodes and logs (temporary)")
+    footage = cluster.add_argument_group("cameras and galleries")
+    footage.add_argument("--fps", type=rate, default=1.0, metavar="X", help="frames scored per second (1)")
+    footage.add_argument("--native-fps", type=rate, metavar="X", help="frames a camera gives per second (as --fps)")
+    footage.add_argument("--picture", type=_picture, default=(320, 180), metavar="WxH", help="pixels (320x180)")
+    footage.add_argument("--gallery-frames", type=count, metavar="N", help="of each gallery (100; --cost 1000)")
+    add_json(cluster)
+    _add_scoring(cluster)
 
 
 def _add_compare(actions: Any) -> None:

@@ -12,7 +12,10 @@ from stream.bench.result import BenchResult, machine
 from stream.bench.table import compare as compared
 from stream.bench.table import table
 from stream.durable import write_durably
+from stream.errors import UsageError
 from stream.stopping import StopSignal
+
+_CLUSTER_EVENTS = 15.0  # s from one anomaly to the next at a camera: every node soon has alerts of its own
 
 if TYPE_CHECKING:
     from stream.bench.clips import Footage
@@ -102,6 +105,59 @@ def soak(arguments: argparse.Namespace, stop: StopSignal) -> int:
     write_page(arguments.out / "soak.html", soaked)
     print(f"\n{tables(soaked, machine=about)}")
     return 1 if broken(soaked) else 0
+
+
+def cluster(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """See ``stream.bench.cluster_demo``, or what the option asks for. Exits 1 if a promise was broken."""
+    if arguments.assignment:
+        return _cluster_assignment(arguments, stop)
+    if arguments.cost:
+        return _cluster_cost(arguments, stop)
+    from stream.cluster.ray_connect import ray_module
+
+    ray_module()  # refused before anything is rendered
+    arguments.gallery_frames = arguments.gallery_frames or 100
+    footage = _footage(arguments, event_every=_CLUSTER_EVENTS)
+    return (
+        _cluster_overhead(arguments, footage, stop) if arguments.overhead else _cluster_demo(arguments, footage, stop)
+    )
+
+
+def _cluster_demo(arguments: argparse.Namespace, footage: Footage, stop: StopSignal) -> int:
+    from stream.bench.cluster_demo import DemoOptions, failures, run_demo
+
+    nodes = arguments.nodes or 3
+    if nodes < 2:
+        raise UsageError(f"--nodes {nodes}: one dies, and another has to be there: 2 or more")
+    options = DemoOptions(arguments.cameras or 24, nodes, footage, arguments.out)
+    result, shown = run_demo(options, say=lambda line: print(line, flush=True), stopping=stop)
+    _show(replace(result, machine=machine(_device(arguments.device))), arguments)
+    return 1 if failures(shown) else 0
+
+
+def _cluster_overhead(arguments: argparse.Namespace, footage: Footage, stop: StopSignal) -> int:
+    from stream.bench.cluster_overhead import OverheadOptions, run_overhead
+
+    options = OverheadOptions(arguments.cameras or 4, arguments.seconds or 60.0, footage, arguments.out)
+    result = run_overhead(options, stopping=stop)
+    return _show(replace(result, machine=machine(_device(arguments.device))), arguments)
+
+
+def _cluster_assignment(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    from stream.bench.cluster_assignment import AssignmentOptions, run_assignment
+
+    options = AssignmentOptions(arguments.cameras or 1000, arguments.nodes or 50, arguments.seed)
+    return _show(run_assignment(options, stopping=stop), arguments)
+
+
+def _cluster_cost(arguments: argparse.Namespace, stop: StopSignal) -> int:
+    from stream.bench.cluster_cost import CostOptions, lines_of, run_cost
+
+    scoring = _scoring(arguments, gallery_frames=arguments.gallery_frames or 1000)
+    result = run_cost(CostOptions(scoring, arguments.seconds or 30.0), stopping=stop)
+    _show(result, arguments)
+    print(f"\n{lines_of(result)}")
+    return 0
 
 
 def _footage(arguments: argparse.Namespace, *, event_every: float) -> Footage:

@@ -74,6 +74,7 @@ def alert(alert_id: OfAlert, request: Request) -> dict[str, Any]:
         "neighbours": [] if peak is None else _neighbours(alert_id, peak),
         "history": [entry_json(entry) for entry in entries],
         "gallery_version": _gallery_version(parts, peak),
+        "elsewhere": _elsewhere(parts, messages),
     }
 
 
@@ -206,6 +207,16 @@ def _gallery_version(parts: Parts, peak: Alert | None) -> str | None:
         return None
     gallery = parts.galleries.version_with(peak.scene, peak.neighbours[0])
     return None if gallery is None else gallery.version
+
+
+def _elsewhere(parts: Parts, messages: list[Alert]) -> dict[str, str] | None:
+    """The outbox of another machine, which keeps its frame and its clean view; None = it is this machine."""
+    outbox = next((message.outbox for message in reversed(messages) if message.outbox), "")
+    if not outbox or any(message.frame for message in messages):
+        return None
+    known = (parts.board.cluster() or {}).get("outboxes", ())
+    node = next((str(each.get("node", "")) for each in known if each.get("id") == outbox), "")
+    return {"outbox": outbox, "node": node}
 
 
 def _source_size(parts: Parts, alert_id: str, peak: Alert | None) -> list[int] | None:

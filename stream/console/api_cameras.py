@@ -83,6 +83,7 @@ def _scores(parts: Parts, camera: str, first: float, last: float, points: int) -
         "from": iso_time(first),
         "to": iso_time(last),
         "threshold": parts.board.look.cameras[camera]["threshold"],
+        "node": parts.board.look.cameras[camera]["node"],
         "buckets": parts.history.buckets(camera, since=first, until=last, points=points),
         "events": [{"t": iso_time(e.at_time), "state": str(e.state), "reason": e.reason} for e in events],
         "alerts": [
@@ -105,7 +106,8 @@ async def budget(camera: CameraId, request: Request, days: Annotated[int, Query(
     shown = parts.board.look.cameras[camera]
     calibrated, factor = shown["calibrated_threshold"], shown["threshold_factor"]
     found = await parts.budgets.of(camera, calibrated, factor=factor, days=days, request=request)
-    return {"camera": camera, "days": days, "calibrated_threshold": calibrated, "factor": factor, **found}
+    asked = {"camera": camera, "days": days, "calibrated_threshold": calibrated, "factor": factor}
+    return {**asked, "node": shown["node"], **found}
 
 
 @router.put("/{camera}/sensitivity")

@@ -39,7 +39,9 @@ def use(scene: Scene, body: Use, request: Request) -> dict[str, Any]:
     parts = parts_of(request)
     folder = parts.config.gallery_of(parts.scene(scene))
     before = parts.galleries.in_force(scene)[0]
-    words = ("gallery", "use", str(folder), body.version)
+    words: tuple[str, ...] = ("gallery", "use", str(folder), body.version)
+    if parts.config.gallery.store is not None:
+        words += ("--config", "CONFIG")  # the other machines are to get it, too
     detail = {"before": before and before["version"], "after": body.version}
     job = parts.start_job("use", words, identity_of(request).user, scene=scene, detail=detail)
     return {"job": job.to_json()}

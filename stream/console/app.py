@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
-from stream.console import api_alerts, api_cameras, api_galleries, api_session, pages
+from stream.console import api_alerts, api_cameras, api_cluster, api_galleries, api_session, pages
 from stream.console.guard import Guard
 from stream.console.models import in_words
 from stream.console.parts import Parts
@@ -44,7 +44,7 @@ def make_app(parts: Parts, *, routes: Sequence[BaseRoute] = ()) -> Guard:
         redirect_slashes=False,
     )
     app.state.parts = parts
-    for module in (api_session, api_cameras, api_alerts, api_galleries, pages):
+    for module in (api_session, api_cameras, api_alerts, api_galleries, api_cluster, pages):
         app.include_router(module.router)
     app.router.routes.extend(routes)
     app.add_exception_handler(HTTPException, _http_error)

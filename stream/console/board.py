@@ -13,6 +13,9 @@ from typing import Any
 
 from stream.config import Config
 from stream.config_sections import CameraSection
+from stream.console.cluster_blind import Places
+from stream.console.cluster_file import ClusterFile
+from stream.console.cluster_view import cluster_view, troubles
 from stream.console.events import Hub
 from stream.console.galleries import Galleries
 from stream.health import read_status
@@ -55,6 +58,7 @@ class Board:
     ) -> None:
         self._config, self._galleries, self._hub, self._clock = config, galleries, hub, clock
         self._watch = SettingsWatch(config.operator_settings)
+        self._cluster = ClusterFile(config.cluster_document)
         self._lock = threading.Lock()
         self._told: dict[str, tuple[Any, ...]] = {}
         self._told_revision: int | None = None
@@ -112,7 +116,26 @@ class Board:
             "config": look.processes.get("config", {}),
             "feed": self._feed,
             "sinks": self.sinks(),
+            "cluster": self._cluster_in_brief(),
         }
+
+    def cluster(self) -> Mapping[str, Any] | None:
+        """What the control of the cluster says; None where this run has none."""
+        return self._document(self._look.processes)
+
+    def _document(self, processes: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        return self._cluster.read(processes.get("processes", {}))
+
+    def cluster_page(self) -> dict[str, Any] | None:
+        """The same for people; None where this run has no cluster."""
+        document = self.cluster()
+        return None if document is None else cluster_view(document, self._look.cameras, now=self._clock())
+
+    def _cluster_in_brief(self) -> dict[str, Any] | None:
+        document = self.cluster()
+        if document is None:
+            return None
+        return {"name": str(document.get("name", "")), "troubles": troubles(document, now=self._clock())}
 
     def sinks(self) -> dict[str, dict[str, Any]]:
         """What every sink says of itself."""
@@ -130,9 +153,14 @@ class Board:
         now = self._clock()
         status, processes = read_status(self._config.status, now=now), read_processes(self._config.processes, now=now)
         self._watch()
-        settings = self._watch.current
+        settings, document = self._watch.current, self._document(processes)
+        places = None if document is None else Places(document)
         cameras = {
-            camera.id: self._camera(camera, status, settings.of(camera.id), now) for camera in self._config.cameras
+            camera.id: {
+                **self._camera(camera, status, settings.of(camera.id), now),
+                "node": None if places is None else places.scored_on(camera.id),  # None: this machine
+            }
+            for camera in self._config.cameras
         }
         return Look(status, processes, cameras, settings.revision, self._watch.problem)
 
@@ -194,4 +222,4 @@ def _worker_in_words(worker: Mapping[str, Any]) -> str:
 def _mark(shown: Mapping[str, Any]) -> tuple[Any, ...]:
     """What of a camera is worth an event; scores and counts are not."""
     names = ("state", "reason", "scene", "alert", "threshold", "threshold_factor", "snoozed_until", "gallery_problem")
-    return (*(shown[name] for name in names), repr(shown["zones"]), repr(shown["gallery"]))
+    return (*(shown[name] for name in (*names, "node")), repr(shown["zones"]), repr(shown["gallery"]))

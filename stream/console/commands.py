@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute
 
 from stream import logs
 from stream.config import Config, parse_config, read_text
+from stream.console.cluster_file import is_fresh
 from stream.console.guard import client_of
 from stream.console.hosts import is_loopback_address
 from stream.console.launcher import Launcher
@@ -79,7 +80,10 @@ def monitor_routes(config: Config, parts: Parts) -> list[BaseRoute]:
 
     def status() -> Mapping[str, Any]:
         look = parts.board.refresh()
-        return {**look.status, **look.processes, "sinks": parts.board.sinks()}
+        document = parts.board.cluster()
+        fresh = document is not None and is_fresh(document, now=parts.clock())
+        cluster = None if document is None else {"document": document, "fresh": fresh}
+        return {**look.status, **look.processes, "sinks": parts.board.sinks(), "cluster": cluster}
 
     return list(routes(status=status, outbox=outbox_reading(config.outbox, config.evidence), metrics_allowed=allowed))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stream.console.cluster_file import COLLECT
 from stream.reload import WORKER
 from stream.station import read_processes
 
@@ -49,6 +50,8 @@ class Launcher:
         The worker itself and not the supervisor: that one would take the user's file as well, which may be half edited.
         One that is starting may have opened the version before already, and cannot hear yet: it is waited for.
         """
+        if COLLECT in read_processes(self.processes, now=time.time()).get("processes", {}):
+            return ""  # a cluster: its nodes look for new versions by themselves
         until = self.monotonic() + TOLD_WITHIN
         while (said := self._said()).get("state") == "starting":
             if self.monotonic() >= until:

@@ -22,6 +22,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from stream import __version__
+from stream.console.metrics_cluster import tell_cluster
 from stream.messages import CameraState, unix_time
 
 SCORING = ("RUNNING", "DEGRADED")
@@ -108,6 +109,13 @@ METRICS: Mapping[str, Described] = {
     "spade_outbox_alerts": Described(_G, "Alert messages that are kept."),
     "spade_outbox_bytes": Described(_G, "Bytes of their pictures."),
     "spade_outbox_pending": Described(_G, "Alert messages that a subscriber has not taken yet.", ("subscriber",)),
+    "spade_cluster_control_up": Described(_G, "1 while the control of the cluster is heard."),
+    "spade_cluster_node_up": Described(_G, "0 for a node that is gone, or does not answer.", ("node",)),
+    "spade_cluster_worker_up": Described(_G, "1 while a scoring worker is at work.", ("node", "worker")),
+    "spade_cluster_worker_load_ratio": Described(_G, "Part of its time that its cameras take.", ("node", "worker")),
+    "spade_cluster_outbox_missing": Described(_G, "1 for alerts on a disk that is away.", ("node", "outbox")),
+    "spade_cluster_cameras_waiting": Described(_G, "Cameras that no worker has."),
+    "spade_cluster_moves_total": Described(_C, "Cameras that went from one worker to another."),
 }
 """Every metric by its full name."""
 
@@ -117,7 +125,8 @@ def metrics_text(status: Mapping[str, Any], outbox: Mapping[str, Any] | None, *,
 
     Args:
         status: what worker, supervisor and sinks say (``health.read_status``, ``station.read_processes`` and, under
-            ``sinks``, ``sinks.facts.read_facts``).
+            ``sinks``, ``sinks.facts.read_facts``); under ``cluster``, where there is one, its ``document`` and whether
+            that is ``fresh``.
         outbox: as ``outbox info --json`` tells it; None where it could not be read.
         outbox_known: False where nobody asks for the outbox, so that nothing is said of it.
     """
@@ -129,6 +138,8 @@ def metrics_text(status: Mapping[str, Any], outbox: Mapping[str, Any] | None, *,
         _camera(families, name, camera, up=up)
     _processes(families, status)
     _sinks(families, status.get("sinks", {}))
+    if (cluster := status.get("cluster")) is not None:
+        tell_cluster(families, cluster["document"], fresh=cluster["fresh"])
     if outbox_known:
         _outbox(families, outbox)
     return generate_latest(families)

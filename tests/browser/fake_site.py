@@ -101,7 +101,14 @@ class Site:
             browser.close()
 
     def alert(
-        self, number: int, *, camera: str = "walkway", ago: float = 0.0, strength: float = 1.5, clip: bytes = b""
+        self,
+        number: int,
+        *,
+        camera: str = "walkway",
+        ago: float = 0.0,
+        strength: float = 1.5,
+        clip: bytes = b"",
+        outbox: str = "",
     ) -> str:
         """An alert that has ended is committed and told to all browsers. Returns its id."""
         alert_id, now = f"{camera}-{number}", time.time() - ago
@@ -125,6 +132,7 @@ class Site:
                 regions=(region, other),
                 neighbours=near,
                 why={"appearance": strength, "motion": 0.4, HOSTILE[:60]: 0.1},
+                outbox=outbox,
             )
             self._commit(alert, picture(camera, number), clip if phase is Phase.END else b"")
         return alert_id

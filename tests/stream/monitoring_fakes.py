@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from cluster_document import a_document
+
 from stream.health import CameraHealth
 from stream.latency import StageTimes
 from stream.messages import CameraState
@@ -58,6 +60,7 @@ def a_status(*, worker: str = "RUNNING", reason: str = "", **cameras: dict[str, 
             "phone": {"delivered": 12, "rejected": 0, "rejected_total": 0, "failing_since": None},
         },
         "config": {"loaded": "2026-01-01T00:00:00.000Z", "error": ""},
+        "cluster": {"document": a_document({"oak": ["gate"]}, now=1001.0), "fresh": True},
     }
 
 

@@ -365,7 +365,8 @@ def test_the_status_tells_of_worker_and_feed(desk: Desk) -> None:
     status = desk.get("/api/v1/status")
     assert status["worker"]["state"] == "RUNNING"
     assert status["feed"] == {"connected": False}
-    assert set(status) == {"worker", "supervisor", "processes", "config", "feed", "sinks"}
+    assert set(status) == {"worker", "supervisor", "processes", "config", "feed", "sinks", "cluster"}
+    assert status["cluster"] is None, "it is one machine"
 
 
 def test_the_status_tells_of_sinks_that_take_nothing(desk: Desk) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster_document import a_document, changed
 from monitoring_fakes import a_camera, a_status, an_outbox
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
@@ -75,6 +76,13 @@ def text() -> bytes:
         ("spade_outbox_alerts", {}, 10),
         ("spade_outbox_pending", {"subscriber": "archive"}, 5),
         ("spade_outbox_pending", {"subscriber": "phone"}, 0),
+        ("spade_cluster_control_up", {}, 1),
+        ("spade_cluster_node_up", {"node": "oak"}, 1),
+        ("spade_cluster_worker_up", {"node": "oak", "worker": "oak:0"}, 1),
+        ("spade_cluster_worker_load_ratio", {"node": "oak", "worker": "oak:0"}, 1 / 80),
+        ("spade_cluster_outbox_missing", {"node": "oak", "outbox": "out-oak"}, 0),
+        ("spade_cluster_cameras_waiting", {}, 0),
+        ("spade_cluster_moves_total", {}, 0),
     ],
 )
 def test_the_metrics_say_how_the_run_stands(text: bytes, name: str, labels: dict[str, str], expected: float) -> None:
@@ -138,6 +146,30 @@ def test_a_degraded_worker_is_up() -> None:
 def test_a_camera_that_is_gone_is_in_no_metric() -> None:
     assert b'"back"' in metrics_text(a_status(gate=a_camera(), back=a_camera()), None)
     assert b'"back"' not in metrics_text(a_status(gate=a_camera()), None)
+
+
+def test_a_node_that_is_gone_is_down_and_the_outbox_on_its_disk_is_missing() -> None:
+    well = a_document({"oak": ["gate"]})
+    gone = {part: changed(well[part], "oak", state="GONE") for part in ("nodes", "workers")}
+    gone["outboxes"] = changed(well["outboxes"], "oak", state="missing")
+    text = metrics_text(a_status() | {"cluster": {"document": well | gone, "fresh": True}}, None)
+
+    assert value(text, "spade_cluster_node_up", node="oak") == 0
+    assert value(text, "spade_cluster_worker_up", node="oak", worker="oak:0") == 0
+    assert value(text, "spade_cluster_outbox_missing", node="oak", outbox="out-oak") == 1
+
+
+def test_of_a_cluster_whose_control_is_not_heard_nothing_else_is_told() -> None:
+    old = {"cluster": {"document": a_document({"oak": ["gate"]}), "fresh": False}}
+    found = values(metrics_text(a_status() | old, None))
+
+    assert {name: told for (name, _), told in found.items() if name.startswith("spade_cluster")} == {
+        "spade_cluster_control_up": 0
+    }
+
+
+def test_one_machine_has_no_metrics_of_a_cluster() -> None:
+    assert b"spade_cluster" not in metrics_text(a_status() | {"cluster": None}, None)
 
 
 def test_what_is_not_known_is_left_out_and_not_0() -> None:

@@ -17,12 +17,12 @@ import zmq
 from pipeline_fakes import Clock, a_packet, wait_until
 from zmq.auth.thread import ThreadAuthenticator
 
-from stream.curve import RELOAD_S, CurveClient, CurveServer
+from stream.curve import RELOAD_S, CurveClient, CurveServer, Peer
 from stream.endpoints import SecureSocket, parse_endpoint
 from stream.errors import LinkLost
 from stream.feed import FeedServer
 from stream.guard import Limits
-from stream.key_making import authorise, issue, make_folder, revoke
+from stream.key_making import authorise, issue, let_in_only, make_folder, revoke
 from stream.keys import Role, SecretKey, load_folder, load_secret
 from stream.link import Joined, LinkServer
 from stream.link_client import LinkClient
@@ -213,6 +213,56 @@ def test_the_machines_own_key_may_be_any_camera(site: Site) -> None:
         lambda: all(client.connected for client in clients),
         step=lambda: [*(client.poll(0.005) for client in clients), server.poll(0.005)],
     )
+
+
+def test_another_machines_own_key_may_be_any_camera_of_a_cluster(site: Site) -> None:
+    node = new_pair(server=site.gate.server, role=Role.LOCAL, names=())
+    let_in_only(site.folder, Role.LOCAL, {node.public: ["hall-1"]})
+    server = site.link()
+    readers = [site.reader(server, camera, node) for camera in ("gate", "yard")]
+
+    def step() -> None:
+        server.poll(0.005)
+        for reader in readers:
+            reader.poll(0.005)
+
+    wait_until(lambda: all(reader.connected for reader in readers), step=step)
+
+
+def test_a_machine_that_left_the_cluster_is_cut_off(site: Site) -> None:
+    node = new_pair(server=site.gate.server, role=Role.LOCAL, names=())
+    let_in_only(site.folder, Role.LOCAL, {node.public: ["hall-1"]})
+    server = site.link()
+    reader = site.reader(server, "gate", node)
+    wait_until(lambda: reader.connected, step=lambda: (reader.poll(0.005), server.poll(0.005)))
+    let_in_only(site.folder, Role.LOCAL, {})
+
+    wait_until(
+        lambda: server.guarded().get("revoked", 0) + server.forbidden,
+        step=lambda: (reader.poll(0.005), server.poll(0.005)),
+    )
+
+
+def test_the_doors_know_whom_they_let_in_and_a_directory_both(site: Site) -> None:
+    node = new_pair(server=site.gate.server)
+    let_in_only(site.folder, Role.LOCAL, {node.public: ["hall-1"]})
+    doors = {role: site.server_keys(role) for role in (Role.READER, Role.SUBSCRIBER, Role.LOCAL)}
+
+    def opens(key: SecretKey) -> list[Role]:
+        return [role for role, door in doors.items() if door.lets_in(key.public)]
+
+    assert opens(site.gate) == [Role.READER, Role.LOCAL]
+    assert opens(site.ops) == [Role.SUBSCRIBER, Role.LOCAL]
+    assert opens(node) == list(doors)
+    assert opens(new_pair(server=site.gate.server)) == []
+
+
+def test_a_directory_tells_a_reader_from_a_subscriber(site: Site) -> None:
+    door = site.server_keys(Role.LOCAL)
+    gate, ops = Peer(site.gate.public, frozenset(), any_name=False), Peer(site.ops.public, frozenset(), any_name=False)
+
+    assert (door.names_of(gate, Role.READER), door.names_of(gate, Role.SUBSCRIBER)) == ({"gate"}, set())
+    assert (door.names_of(ops, Role.READER), door.names_of(ops, Role.SUBSCRIBER)) == (set(), {"ops"})
 
 
 def test_a_frame_sent_under_another_cameras_name_is_dropped(site: Site) -> None:

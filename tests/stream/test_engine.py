@@ -597,3 +597,31 @@ def enroll_brightness(folder: Path, begin: int) -> None:
         note={},
         on_progress=lambda progress: None,
     )
+
+
+def test_a_scene_whose_gallery_is_still_to_come_says_what_it_waits_for(galleries: dict[str, Path], method: str):
+    engine = an_engine({}, method)
+    engine.warm_up_network()
+    engine.waiting = {"yard": "its gallery is fetched: 40 %"}
+    assert reason_of(engine.score([to_score("yard")])[0]) == "its gallery is fetched: 40 %"
+    engine.change_scenes(galleries)
+    assert kinds(engine.score([to_score("yard")])) == ["Scored"]
+
+
+def test_only_damaged_galleries_are_named_as_such(galleries: dict[str, Path], method: str):
+    flip_a_byte(galleries["yard"], "manifest.json")
+    engine = an_engine({**galleries, "roof": galleries["yard"].parent / "nowhere"}, method)
+    assert set(engine.failures) == {"yard", "roof"}
+    assert engine.damaged == ["yard"]
+    assert engine.device == "cpu"
+
+
+def test_a_network_that_cannot_be_warmed_up_is_an_error_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def fail(self: FeatureExtractor, images: Any) -> Any:
+        raise RuntimeError("no memory for it")
+
+    monkeypatch.setattr(FeatureExtractor, "extract", fail)
+    an_engine({}).warm_up_network()
+    assert "the network cannot be run: no memory for it" in caplog.text

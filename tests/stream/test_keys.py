@@ -14,7 +14,7 @@ import zmq
 from stream import key_making
 from stream.cli import main
 from stream.errors import KeyFileError
-from stream.key_making import authorise, issue, make_folder, revoke
+from stream.key_making import authorise, issue, let_in_only, make_folder, revoke
 from stream.keys import Role, access_stamp, check_folder, load_folder, load_local, load_secret
 
 
@@ -276,6 +276,134 @@ def test_forty_characters_that_are_no_key_are_refused_with_the_file(folder: Path
     assert no_key not in str(caught.value)
     with pytest.raises(KeyFileError, match="40 characters"):
         authorise(folder, Role.READER, ["yard"], no_key)
+
+
+# Machines of a cluster
+
+
+def public_key() -> str:
+    return zmq.curve_keypair()[0].decode()
+
+
+def test_other_machines_own_programs_may_do_what_this_ones_may(folder: Path) -> None:
+    node = public_key()
+    let_in_only(folder, Role.LOCAL, {node: ["hall-1"]})
+    access = load_folder(folder).access
+
+    assert access.nodes == {node}
+    assert (access.may_all(node), access.may_all(access.local), access.may_all(public_key())) == (True, True, False)
+    assert access.problems == ()
+
+
+def test_a_folder_without_machines_lets_none_in_and_is_in_order(folder: Path) -> None:
+    assert not (folder / "nodes").exists()
+    assert (check_folder(folder).access.nodes, load_folder(folder).access.problems) == (frozenset(), ())
+
+
+def test_an_issued_key_may_not_do_everything(folder: Path) -> None:
+    access = load_folder(folder).access
+
+    assert [access.may_all(key) for key in (*access.readers, *access.subscribers)] == [False, False]
+
+
+def test_a_key_has_its_names_by_role_and_in_a_directory_those_of_both(folder: Path) -> None:
+    both = public_key()
+    authorise(folder, Role.READER, ["north", "south"], both)
+    authorise(folder, Role.SUBSCRIBER, ["archive"], both)
+    access = load_folder(folder).access
+
+    assert access.names(Role.READER, both) == {"north", "south"}
+    assert access.names(Role.SUBSCRIBER, both) == {"archive"}
+    assert access.names(Role.LOCAL, both) == access.of(Role.LOCAL)[both] == {"north", "south", "archive"}
+    assert access.names(Role.LOCAL, public_key()) == frozenset()
+
+
+@pytest.mark.parametrize("role", [Role.READER, Role.SUBSCRIBER, Role.LOCAL])
+def test_only_the_keys_that_were_handed_out_last_are_let_in(folder: Path, role: Role) -> None:
+    first, second, third = public_key(), public_key(), public_key()
+    let_in_only(folder, role, {first: ["a"], second: ["b"]})
+    let_in_only(folder, role, {second: ["b"], third: ["c", "d"]})
+
+    files = {file.stem: json.loads(file.read_text())["public"] for file in (folder / role.folder).glob("*.pub")}
+    assert files == {"b": second, "c": third, "d": third}
+    assert check_folder(folder).access.problems == ()
+    let_in_only(folder, role, {})
+    assert list((folder / role.folder).glob("*.pub")) == []
+
+
+def test_handing_out_one_role_leaves_the_others_alone(folder: Path) -> None:
+    before = load_folder(folder).access
+    let_in_only(folder, Role.LOCAL, {public_key(): ["hall-1"]})
+    after = load_folder(folder).access
+
+    assert (after.readers, after.subscribers) == (before.readers, before.subscribers)
+
+
+def test_handing_out_the_same_keys_again_writes_nothing(folder: Path) -> None:
+    keys = {public_key(): ["hall-1"], public_key(): ["hall-2"]}
+    let_in_only(folder, Role.LOCAL, keys)
+    before = access_stamp(folder)
+    let_in_only(folder, Role.LOCAL, keys)
+
+    assert access_stamp(folder) == before
+
+
+def test_a_change_of_the_machines_is_seen(folder: Path) -> None:
+    without = access_stamp(folder)
+    let_in_only(folder, Role.LOCAL, {public_key(): ["hall-1"]})
+    one = access_stamp(folder)
+    let_in_only(folder, Role.LOCAL, {public_key(): ["hall-1"]})  # its disk was replaced, and its keys with it
+
+    assert len({without, one, access_stamp(folder)}) == 3
+
+
+def test_a_name_with_another_key_changes_hands(folder: Path) -> None:
+    (gate,) = load_folder(folder).access.readers
+    other = public_key()
+    let_in_only(folder, Role.READER, {other: ["gate"]})
+
+    assert load_folder(folder).access.readers == {other: {"gate"}}
+    assert gate != other
+
+
+def test_a_damaged_file_of_a_machine_is_made_good(folder: Path) -> None:
+    node = public_key()
+    let_in_only(folder, Role.LOCAL, {node: ["hall-1"]})
+    (folder / "nodes" / "hall-1.pub").write_text("damaged")
+    assert "hall-1.pub" in load_folder(folder).access.problems[0]
+    let_in_only(folder, Role.LOCAL, {node: ["hall-1"]})
+
+    assert load_folder(folder).access.nodes == {node}
+
+
+@pytest.mark.parametrize("name", ["../escape", "", "a/b", "-x", "x" * 65])
+def test_a_name_that_is_none_changes_nothing(folder: Path, name: str) -> None:
+    let_in_only(folder, Role.LOCAL, {(node := public_key()): ["hall-1"]})
+    with pytest.raises(KeyFileError, match="not a name"):
+        let_in_only(folder, Role.LOCAL, {public_key(): [name]})
+
+    assert load_folder(folder).access.nodes == {node}
+
+
+def test_what_is_no_key_is_refused_as_a_key_file_is(folder: Path) -> None:
+    let_in_only(folder, Role.LOCAL, {(node := public_key()): ["hall-1"]})
+    with pytest.raises(KeyFileError, match="40 Z85 characters"):
+        let_in_only(folder, Role.LOCAL, {"short": ["hall-1"]})
+
+    assert load_folder(folder).access.nodes == {node}
+
+
+def test_a_folder_that_cannot_be_written_is_said(folder: Path) -> None:
+    (folder / "nodes").write_text("in the way")
+    with pytest.raises(KeyFileError, match="nodes"):
+        let_in_only(folder, Role.LOCAL, {public_key(): ["hall-1"]})
+
+
+@pytest.mark.usefixtures("careless")
+def test_the_folder_of_machines_is_private_whatever_the_umask(folder: Path) -> None:
+    let_in_only(folder, Role.LOCAL, {public_key(): ["hall-1"]})
+
+    assert mode(folder / "nodes") == 0o700
 
 
 def test_the_local_key_is_read_without_the_servers(folder: Path) -> None:

@@ -473,6 +473,86 @@ def test_live_a_worker_that_restarts_between_frames_costs_nothing(net: Net) -> N
     assert client.lost == 0
 
 
+# Moving to another worker
+
+
+def another(net: Net) -> Endpoint:
+    """Where a second worker works; the first one goes on."""
+    assert net.server is not None
+    endpoint = parse_endpoint(f"{net.endpoint}-2")
+    server = LinkServer(endpoint, cameras=["gate"], monotonic=net.clock)
+    net._stack.callback(server.close)
+    net.server = server
+    return endpoint
+
+
+def test_a_reader_whose_worker_is_not_known_yet_waits_until_it_is_told(net: Net) -> None:
+    client = LinkClient(None, camera="gate", mode=Mode.LIVE, monotonic=net.clock)
+    net._stack.callback(client.close)
+    net.clients.append(client)
+    net.quiet()
+    assert (client.connected, client.wants_frame, client.settled) == (False, False, True)
+
+    client.move(net.endpoint, secure=None)
+    net.run_until(lambda: client.wants_frame)
+
+
+def test_in_replay_a_move_sends_again_what_is_not_known_to_be_scored(net: Net) -> None:
+    client = net.joined_reader()
+    client.send_frame(a_packet(0))
+    net.run_until(net.frames)
+    net.serve()
+    net.run_until(lambda: client.settled)  # which a beat tells it
+    client.send_frame(a_packet(1))
+    assert not client.settled
+    net.run_until(lambda: net.frames() == [0, 1])
+    net.events.clear()
+
+    client.move(another(net), secure=None)
+    net.run_until(lambda: net.frames() == [1])
+    assert client.lost == 0
+
+
+def test_live_a_move_costs_the_frame_that_was_on_its_way(net: Net) -> None:
+    client = net.joined_reader(mode=Mode.LIVE)
+    client.send_frame(a_packet(0))
+    assert not client.settled
+    client.move(another(net), secure=None)
+    net.run_until(lambda: client.welcomes == 2 and client.wants_frame)
+
+    assert (client.lost, client.settled) == (1, True)
+
+
+def test_live_a_move_between_frames_costs_nothing(net: Net) -> None:
+    client = net.joined_reader(mode=Mode.LIVE)
+    assert client.settled
+    client.move(another(net), secure=None)
+    net.run_until(lambda: client.welcomes == 2 and client.wants_frame)
+
+    assert client.lost == 0
+
+
+def test_a_worker_that_was_not_reached_between_two_costs_the_frame_once(net: Net) -> None:
+    client = net.joined_reader(mode=Mode.LIVE)
+    client.send_frame(a_packet(0))
+    client.move(parse_endpoint(f"{net.endpoint}-nobody"), secure=None)
+    net.quiet(3)
+    client.move(another(net), secure=None)
+    net.run_until(lambda: client.welcomes == 2)
+
+    assert client.lost == 1
+
+
+def test_a_move_to_the_same_worker_costs_no_frame_that_it_has(net: Net) -> None:
+    client = net.joined_reader(mode=Mode.LIVE)
+    client.send_frame(a_packet(0))
+    net.run_until(net.frames)
+    client.move(net.endpoint, secure=None)
+    net.run_until(lambda: client.welcomes == 2 and client.wants_frame)
+
+    assert client.lost == 0
+
+
 def silenced(net: Net) -> tuple[LinkClient, LinkServer]:
     """A reader whose worker has its frame, and is silent for so long that the reader connects anew."""
     client = net.joined_reader(mode=Mode.LIVE)
@@ -625,3 +705,16 @@ def test_a_stranger_cannot_speak_for_a_camera_that_has_a_reader(net: Net, strang
     assert [answer.kind for answer in stranger.answers] == [Kind.REFUSED]
     assert net.of(Ended) == []
     assert client.connected
+
+
+def test_where_cameras_may_still_come_a_reader_that_is_too_early_is_told_to_come_again(net: Net):
+    assert net.server is not None
+    net.server.close()
+    net.server = LinkServer(net.endpoint, cameras=[], others_may_come=True, monotonic=net.clock)
+    client = net.reader()
+    for _ in range(40):
+        net.step()
+    assert (client.connected, client.refusal) == (False, "")
+    net.server.admit(["gate"])
+    net.run_until(lambda: client.connected)
+    net.server.close()

@@ -190,6 +190,34 @@ CASES = {
         fires_at="20m",
         labels={"camera": "gate"},
     ),
+    "SpadeClusterControlNotHeard": Case({"spade_cluster_control_up": "1x9 0x20"}, quiet_at="10m", fires_at="12m"),
+    "SpadeClusterNodeGone": Case(
+        {'spade_cluster_node_up{node="oak"}': "1x9 0x20", 'spade_cluster_node_up{node="elm"}': "1x29"},
+        quiet_at="10m",
+        fires_at="12m",
+        labels={"node": "oak"},
+    ),
+    "SpadeClusterWorkerNotUp": Case(
+        {'spade_cluster_worker_up{node="oak",worker="oak:0"}': "1x9 0x20"},
+        quiet_at="11m",
+        fires_at="13m",
+        labels={"node": "oak", "worker": "oak:0"},
+    ),
+    "SpadeClusterOutboxMissing": Case(
+        {
+            'spade_cluster_outbox_missing{node="oak",outbox="a1"}': "0x9 1x20",
+            'spade_cluster_outbox_missing{node="elm",outbox="b2"}': "0x2 1x3 0x30",  # a node that was restarted
+        },
+        quiet_at="14m",
+        fires_at="16m",
+        labels={"node": "oak", "outbox": "a1"},
+    ),
+    "SpadeClusterOverloaded": Case(
+        {'spade_cluster_worker_load_ratio{node="oak",worker="oak:0"}': "1x9 1.1x20"},
+        quiet_at="19m",
+        fires_at="21m",
+        labels={"node": "oak", "worker": "oak:0"},
+    ),
     "SpadeConfigRefused": Case({"spade_config_last_reload_successful": "1x9 0x20"}, quiet_at="14m", fires_at="16m"),
     "SpadeWorkerNotUp": Case({"spade_worker_up": "1x9 0x20"}, quiet_at="10m", fires_at="12m"),
     "SpadeOutboxGrowing": Case(

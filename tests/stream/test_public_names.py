@@ -36,7 +36,8 @@ def test_importing_the_package_alone_loads_nothing_of_it() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_subscriber_loads_no_network_and_no_web_server() -> None:
-    program = "from stream import AlertSubscriber; import sys; print({'torch', 'fastapi', 'httpx'} & set(sys.modules))"
+@pytest.mark.parametrize("name", ["AlertSubscriber", "ClusterSubscriber"])
+def test_a_subscriber_loads_no_network_no_web_server_and_no_ray(name: str) -> None:
+    program = f"from stream import {name}; import sys; print({{'torch', 'fastapi', 'httpx', 'ray'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

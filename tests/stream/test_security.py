@@ -5,22 +5,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 
 from stream import security
 from stream.cli import main
 from stream.config import Config, build_config
-from stream.errors import ConfigError, KeyFileError
+from stream.errors import ConfigError, KeyFileError, UsageError
 from stream.feed import FeedServer
 from stream.key_making import issue, make_folder
-from stream.keys import Role
+from stream.keys import Role, load_folder
 from stream.outbox import Outbox
 
 REMOTE = "tcp://192.0.2.1:5571"
 LOOPBACK = "tcp://127.0.0.1:5571"
+SERVER = zmq.curve_keypair()[0].decode()  # public key of another machine
 
 
 @pytest.fixture
@@ -149,6 +152,32 @@ def test_a_key_of_another_camera_or_role_is_refused_before_anything_is_sent(tmp_
     ):
         with pytest.raises(KeyFileError):
             start()
+
+
+def test_a_reader_asks_a_directory_with_its_machines_own_key(tmp_path: Path, keys: Path) -> None:
+    config = built(tmp_path, security={"keys": "keys"})
+    assert security.directory_key(config, "gate") == load_folder(keys).local
+    assert security.directory_key(config, "gate", server=SERVER) == replace(load_folder(keys).local, server=SERVER)
+
+
+def test_a_reader_of_another_machine_asks_a_directory_with_the_key_that_was_issued_for_it(
+    tmp_path: Path, keys: Path
+) -> None:
+    config = built(tmp_path, link=REMOTE, security={"key": "keys/issued/gate.key"})
+
+    assert security.directory_key(config, "gate").server == load_folder(keys).server.public
+    with pytest.raises(KeyFileError, match="not of reader yard"):
+        security.directory_key(config, "yard")
+
+
+def test_a_directory_is_never_asked_without_a_key(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"security\.key"):
+        security.directory_key(built(tmp_path), "gate")
+
+
+def test_what_is_no_key_of_a_directory_is_wrong_usage(tmp_path: Path, keys: Path) -> None:
+    with pytest.raises(UsageError, match="40 characters"):
+        security.directory_key(built(tmp_path, security={"keys": "keys"}), "gate", server="short")
 
 
 @pytest.fixture

@@ -780,3 +780,23 @@ def test_all_processes_can_be_killed_at_once(site: Site) -> None:
     assert len(killed) == 2
     assert not any(map(alive, killed))
     assert site.log == []
+
+
+def test_a_supervisor_that_stays_waits_for_others_when_all_finite_processes_have_ended(site: Site) -> None:
+    run = Run(site.scripted("film", 0, stage=Stage.READERS, ends=True), stays=True)
+
+    run.run(lambda: run.ticks > 3 and run.supervisor.report()["film"]["state"] == "ended")
+
+    assert run.ticks > 3
+    assert run.supervisor.report()["film"]["restarts"] == 0
+
+
+def test_a_process_has_the_environment_of_its_specification_which_is_not_shown(site: Site) -> None:
+    program = "import os, pathlib, sys; pathlib.Path(sys.argv[1], 'word').write_text(os.environ['WORD'])"
+    argv = python(program, str(site.folder))
+    spec = ChildSpec("told", argv, Stage.READERS, ends=True, environment={"WORD": "hunter2"})
+
+    Run(spec).run()
+
+    assert (site.folder / "word").read_text() == "hunter2"
+    assert "hunter2" not in repr(spec)

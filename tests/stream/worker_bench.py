@@ -12,6 +12,7 @@ import numpy as np
 from pipeline_fakes import a_packet
 from scoring_fakes import FakeEngine
 
+from stream.assigned import AssignedWatch
 from stream.camera import Now, now
 from stream.drift import DriftCollector
 from stream.link import Joined, LinkEvent, Reported
@@ -109,6 +110,7 @@ class Bench:
         operator: SettingsWatch | None = None,
         live: LiveViews | None = None,
         drift: DriftCollector | None = None,
+        assigned: AssignedWatch | None = None,
         **settings: Any,
     ) -> Worker:
         engine: Any = self.engine
@@ -122,6 +124,7 @@ class Bench:
             operator=operator,
             live=live,
             drift=drift,
+            assigned=assigned,
             clock=clock,
         )
 

@@ -4,7 +4,7 @@ import { h, replace, s, setText } from "./dom.js";
 import { link } from "./router.js";
 import { Scale, gaps, path, ticks } from "./chart_parts.js";
 import { localTime, utcTime } from "./time.js";
-import { counted, stateWord, times } from "./words.js";
+import { counted, onItsNode, stateWord, times } from "./words.js";
 
 const HEIGHT = 220;
 const EDGES = { left: 44, right: 10, top: 22, bottom: 34 };
@@ -54,6 +54,7 @@ export class ScoreChart {
     this.#width = Math.round(this.#place.clientWidth) || 600;
     const unit = data.threshold || data.buckets.find((each) => each.threshold)?.threshold || 1;
     const scored = data.buckets.filter((each) => each.max !== null && each.max !== undefined);
+    const nothing = onItsNode(data.node, "Scores", "Nothing was scored in this time.");
     const scale = new Scale(data, this.#width, HEIGHT, EDGES, unit, scored);
     const picture = s(
       "svg",
@@ -66,7 +67,7 @@ export class ScoreChart {
       },
       this.#pattern(),
       axes(scale),
-      this.#gaps(scale, scored),
+      data.node && !scored.length ? null : this.#gaps(scale, scored), // what lies elsewhere is no gap
       alertSpans(scale, data.alerts),
       bands(scale, scored),
       threshold(scale, data, unit),
@@ -79,7 +80,7 @@ export class ScoreChart {
     replace(
       this.#place,
       picture,
-      scored.length ? null : h("p", { class: "muted chart-note over" }, "Nothing was scored in this time."),
+      scored.length ? null : h("p", { class: "muted chart-note over" }, nothing),
     );
     this.#leave();
   }

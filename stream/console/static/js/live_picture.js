@@ -2,7 +2,7 @@
 // in the picture's place, and a picture that stopped coming turns gray and says its age.
 import { url } from "./api.js";
 import { button, h, icon, replace, s, setText } from "./dom.js";
-import { stateWord } from "./words.js";
+import { onItsNode, stateWord } from "./words.js";
 import { localTime, secondsBetween, serverNow, span, timeNode } from "./time.js";
 
 const STALE_AFTER = 5; // seconds at least; a camera whose frames are usually older than that gets three times that
@@ -141,7 +141,10 @@ export class LivePicture {
     this.#blind.hidden = !isBlind || isCovered;
     if (isBlind) setText(this.#blind, `Not watched: ${stateText(camera)}`);
     if (isCovered) this.#fillCover(camera);
-    else if (this.#image.hidden) replace(this.#cover, h("p", { class: "muted" }, "Waiting for the first picture"));
+    else if (this.#image.hidden) {
+      const text = onItsNode(camera?.node, "Watched. Live pictures", "Waiting for the first picture");
+      replace(this.#cover, h("p", { class: "muted" }, text));
+    }
   }
 
   #fillCover(camera) {

@@ -10,6 +10,7 @@ import { alertPage } from "../views/alert.js";
 import { alertsPage } from "../views/alerts.js";
 import { auditPage } from "../views/audit.js";
 import { cameraPage } from "../views/camera.js";
+import { clusterPage } from "../views/cluster.js";
 import { jobsPage } from "../views/jobs.js";
 import { loginPage } from "../views/login.js";
 import { wallPage } from "../views/wall.js";
@@ -20,6 +21,7 @@ const PAGES = {
   alerts: alertsPage,
   alert: alertPage,
   camera: cameraPage,
+  cluster: clusterPage,
   jobs: jobsPage,
   audit: auditPage,
 };

@@ -12,13 +12,14 @@ import { troublesNode } from "./troubles.js";
 const TABS = [
   ["wall", "Wall", "grid", "w"],
   ["alerts", "Alerts", "bell", "a"],
+  ["cluster", "Cluster", "servers", "c"],
   ["jobs", "Jobs", "clock", "j"],
   ["audit", "Audit", "list", "u"],
 ];
 
 /** @returns {{ node: HTMLElement, main: HTMLElement, here: (name: string) => void }} */
 export function makeShell() {
-  const count = h("span", { class: "count", hidden: true });
+  const counts = { alerts: counter(), cluster: counter() };
   const links = new Map(
     TABS.map(([name, text, picture]) => [
       name,
@@ -27,21 +28,23 @@ export function makeShell() {
         { href: `#/${name}`, class: "tab" },
         icon(picture),
         h("span", null, text),
-        name === "alerts" ? count : null,
+        counts[name] ?? null,
       ),
     ]),
   );
   const main = h("main", { id: "main", tabindex: "-1" });
   const veil = h("div", { class: "veil", hidden: true, role: "alert" });
   const node = h("div", { class: "shell" }, skipLink(main), header(links), troublesNode(), main, veil);
-  followCount(count);
+  followCount(counts.alerts);
+  followCluster(links.get("cluster"), counts.cluster);
   followConnection(main, veil);
-  bind(
-    null,
-    Object.fromEntries(TABS.map(([name, text, , key]) => [`g ${key}`, [`go to ${text}`, () => go(`#/${name}`)]])),
-  );
+  TABS.filter(([name]) => name !== "cluster").forEach(bindTab);
   return { node, main, here: (name) => mark(links, name) };
 }
+
+const counter = () => h("span", { class: "count", hidden: true });
+
+const bindTab = ([name, text, , key]) => bind(null, { [`g ${key}`]: [`go to ${text}`, () => go(`#/${name}`)] });
 
 function skipLink(main) {
   const jump = (event) => {
@@ -109,6 +112,20 @@ function followCount(count) {
   };
   state.addEventListener("open", tell);
   tell();
+}
+
+/** A run of one machine has no such page. */
+function followCluster(tab, count) {
+  tab.hidden = true;
+  let isBound = false;
+  state.addEventListener("cluster", ({ detail: cluster }) => {
+    tab.hidden = !cluster;
+    if (cluster && !isBound) bindTab(TABS.find(([name]) => name === "cluster"));
+    isBound ||= Boolean(cluster);
+    count.hidden = !cluster?.troubles;
+    setText(count, String(cluster?.troubles ?? ""));
+    count.title = "Nodes, workers and outboxes that are not as they should be";
+  });
 }
 
 function followConnection(main, veil) {

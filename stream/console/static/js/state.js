@@ -2,7 +2,7 @@
 import { get, url } from "./api.js";
 import { stream } from "./stream.js";
 
-/** Events: "cameras" (a list or one of it changed), "open" (how many alerts wait). */
+/** Events: "cameras" (a list or one of it changed), "open" (how many alerts wait), "cluster" (how it is, in brief). */
 class State extends EventTarget {
   /** /me @type {any} */
   me = null;
@@ -44,6 +44,11 @@ class State extends EventTarget {
     this.#tell("open", this.open);
   }
 
+  /** @param {{ name: string, troubles: number }|null} cluster null: this run has one machine */
+  noteCluster(cluster) {
+    this.#tell("cluster", cluster);
+  }
+
   /** Takes in one camera's new state. @param {any} camera */
   take(camera) {
     this.cameras.set(camera.id, { ...this.cameras.get(camera.id), ...camera });
@@ -79,6 +84,7 @@ export function followStream() {
   stream.addEventListener("camera", (event) => state.take(event.detail));
   stream.addEventListener("live", (event) => state.takeLive(event.detail));
   stream.addEventListener("settings", () => refresh());
+  stream.addEventListener("status", ({ detail }) => state.noteCluster(detail.cluster ?? null));
   stream.addEventListener("hello", () => refresh());
   stream.addEventListener("alert", () => soon(() => state.loadOpen()));
 }

@@ -54,6 +54,15 @@ export function actionWord(action) {
   return ACTIONS[action] ?? ACTIONS[String(action).split(/[._]/).at(-1)] ?? String(action).replaceAll("_", " ");
 }
 
+/**
+ * Why there is nothing of a camera here that its node keeps. @param {string|null|undefined} node null: it is scored on
+ * this machine @param {string} what @param {string} otherwise where that is not why
+ */
+export function onItsNode(node, what, otherwise) {
+  if (node === null || node === undefined) return otherwise;
+  return `${what} stay on the machine of the cluster that scores the camera${node ? `: now ${node}` : ""}.`;
+}
+
 /** A chip that says how a camera is. @param {any} camera */
 export function stateChip(camera) {
   const kind = camera.watched ? "good" : camera.state === "ENDED" || camera.state === "CONNECTING" ? "calm" : "bad";
@@ -95,5 +104,5 @@ export function strengthBar() {
   return { node, set, live, known };
 }
 
-/** e.g. "1 alert", "3 alerts". @param {number} count @param {string} word */
-export const counted = (count, word) => `${count.toLocaleString()} ${word}${count === 1 ? "" : "s"}`;
+/** e.g. "1 alert", "3 alerts". @param {number} count @param {string} word @param {string} [many] */
+export const counted = (count, word, many = `${word}s`) => `${count.toLocaleString()} ${count === 1 ? word : many}`;

@@ -113,6 +113,7 @@ function fillFacts(facts, alert) {
     ["Gallery", alert.gallery_version ?? "–"],
     ["Messages", String(alert.messages?.length ?? 0)],
     last?.segment ? ["Clip of footage", last.segment] : null,
+    alert.elsewhere ? ["Scored on", alert.elsewhere.node || `the machine with outbox ${alert.elsewhere.outbox}`] : null,
   ];
   if (alert.reviewed_by) rows.push(["Reviewed", [`${alert.reviewed_by}, `, timeNode(alert.reviewed_at)]]);
   if (alert.note) rows.push(["Note", alert.note]);

@@ -80,12 +80,16 @@ export class AlertPicture {
           class: "segment",
           "aria-pressed": String(this.#mode === mode),
           disabled: !this.#alert.has?.[mode],
-          title: this.#alert.has?.[mode]
-            ? null
-            : `There is no ${text.toLowerCase()}${mode === "clip" && !this.#alert.ended_at ? " before the alert has ended" : ""}`,
+          title: this.#alert.has?.[mode] ? null : this.#lacking(mode, text),
         }),
       ),
     );
+  }
+
+  #lacking(mode, text) {
+    if (mode === "view" && this.#alert.elsewhere) return "The clean view stays on the machine that scored it";
+    const early = mode === "clip" && !this.#alert.ended_at ? " before the alert has ended" : "";
+    return `There is no ${text.toLowerCase()}${early}`;
   }
 
   #show() {

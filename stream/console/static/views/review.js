@@ -32,7 +32,7 @@ export function reviewPanel(alert, picture, { signal, changed, reload }) {
     }
   };
   const openNormal = () => {
-    if (normal.firstChild) return;
+    if (normal.firstChild || alert.elsewhere) return;
     const close = () => (replace(normal), picture.choosable(null), show());
     replace(normal, normalPanel(alert, picture, { signal, close, changed: (news) => (changed(news), show()) }));
     normal.querySelector("button, input")?.focus({ preventScroll: true });
@@ -50,8 +50,10 @@ export function reviewPanel(alert, picture, { signal, changed, reload }) {
         button(["This is normal", h("kbd", null, "n")], openNormal, {
           class: "button",
           "aria-pressed": String(alert.review === "normal"),
+          disabled: Boolean(alert.elsewhere),
         }),
       ),
+      alert.elsewhere ? h("p", { class: "hint" }, keptElsewhere(alert.elsewhere)) : null,
       refused,
       h("label", { class: "field" }, h("span", null, "Note"), note),
       alert.review === "open" ? null : button("Take back", () => say("open"), { class: "button quiet small" }),
@@ -70,6 +72,10 @@ export function reviewPanel(alert, picture, { signal, changed, reload }) {
   });
   return { node, normal, show };
 }
+
+/** Why it cannot be called normal here. */
+const keptElsewhere = ({ node, outbox }) =>
+  `It cannot be called normal here: the frame and the clean view stay on the disk of the machine that scored it, ${node || `the one with outbox ${outbox}`}.`;
 
 /** Why a review was not taken. */
 function meanwhile({ review, reviewed_by: by, note }) {

@@ -4,7 +4,7 @@ import { button, h, replace, s, setText, toast } from "../js/dom.js";
 import { onceLookedAt } from "../js/looked_at.js";
 import { state } from "../js/state.js";
 import { span } from "../js/time.js";
-import { counted } from "../js/words.js";
+import { counted, onItsNode } from "../js/words.js";
 
 const DAYS = [1, 7, 30]; // counting a week of scores is work for the server: one day unless asked for more
 const WIDTH = 320;
@@ -31,7 +31,7 @@ export function sensitivityPanel(id, signal) {
     replace(body, h("p", { class: "muted" }, "Counting alerts on the stored scores"));
     try {
       const budget = await get(url`cameras/${id}/budget`, { days: days.value }, mine);
-      replace(body, budget.curve.length ? slider(id, budget, load) : empty(), isLittle(budget) ? more() : null);
+      replace(body, budget.curve.length ? slider(id, budget, load) : empty(id, budget), isLittle(budget) ? more() : null);
     } catch (error) {
       if (mine.aborted) return;
       replace(body, h("p", { class: "problem", role: "alert" }, failed(error)), button("Try again", load));
@@ -50,8 +50,13 @@ const failed = (error) =>
 
 const isLittle = (budget) => (budget.covered_days ?? 0) < LEAST_DAYS;
 
-const empty = () =>
-  h("p", { class: "hint" }, "There are no stored scores of this camera in this time. Let it run for a while first.");
+const command = (id) => `spade-stream operator sensitivity CONFIG --camera ${id} --factor 1.2`;
+
+function empty(id, { node }) {
+  const none = "There are no stored scores of this camera in this time. Let it run for a while first.";
+  const how = node === null ? "" : ` What they would have given cannot be counted here; a factor can be set with: ${command(id)}`;
+  return h("p", { class: "hint" }, `${onItsNode(node, "Scores", none)}${how}`);
+}
 
 function slider(id, budget, reload) {
   // to the right more alerts, as a volume knob: the curve goes from the highest threshold to the lowest

@@ -1,0 +1,253 @@
+"""What the control's actor does, in two threads: one goes round the stations and decides, one is the directory."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stream.cluster.control import Control
+from stream.cluster.directory import DirectoryServer
+from stream.cluster.model import Access, OutboxPlace, Place
+from stream.cluster.ray_connect import control_name
+from stream.cluster.ray_fleet import RayFleet, kill_all
+from stream.cluster.run_keys import keys_of
+from stream.cluster.settings_text import ClusterSettings
+from stream.config import Config
+from stream.curve import CurveServer
+from stream.endpoints import parse_endpoint
+from stream.errors import ConfigError, LinkLost
+from stream.key_making import let_in_only, make_folder
+from stream.keys import Role, load_folder
+
+log = logging.getLogger(__name__)
+
+STEP_EVERY = 0.25
+"""Seconds between two rounds of the control."""
+
+RUN_MACHINE = "run"
+"""Name under which the programs of the machine that runs the cluster are known to the other ones."""
+
+_END_WAIT = 5.0  # s for the threads, which look every quarter of a second
+
+
+class ControlDuty:
+    """The control of one cluster, at work once it was given a configuration. Every method may come from any thread.
+
+    Args:
+        cluster: its name.
+        ray_node: id of the node that it is on.
+        worker: class of a scoring worker's actor.
+        readers: class of the actor that runs a node's readers.
+    """
+
+    def __init__(self, cluster: str, ray_node: str, *, worker: type, readers: type) -> None:
+        self._worker, self._readers = worker, readers
+        self._cluster, self._ray_node = cluster, ray_node
+        self._lock = threading.RLock()
+        self._settings: ClusterSettings | None = None
+        self._config: Config | None = None
+        self._control: Control | None = None
+        self._fleet: RayFleet | None = None
+        self._server: DirectoryServer | None = None
+        self._directory = ("", "")  # endpoint for other machines, public key
+        self._operator = ""  # token of what operators have set
+        self._problem = ""
+        self._closing = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def configure(self, settings: ClusterSettings) -> None:
+        """Takes a configuration, the first one or another.
+
+        Raises:
+            ConfigError: it is wrong, or it would need another directory, which only a new start can have.
+            EndpointBusy, KeyFileError: the directory cannot be served.
+        """
+        config = settings.parsed()
+        with self._lock:
+            if self._control is None or self._fleet is None:
+                self._begin(config, settings)
+            else:
+                check_stays(self._config, config)
+                self._fleet.worker_cpus, self._fleet.gpus = config.cluster.worker_cpus, config.cluster.gpus
+                self._control.configure(config, replace(settings, token="").to_text())
+            self._settings, self._config = settings, config
+
+    def set_operator(self, token: str, text: str) -> None:
+        """Hands on what operators have set; "" = nothing. Raises LinkLost while there is no configuration."""
+        with self._lock:
+            self._at_work().set_operator(text or None)
+            self._operator = token
+
+    def forget(self, outbox: str) -> None:
+        """See :meth:`Control.forget`."""
+        with self._lock:
+            self._at_work().forget(outbox)
+
+    def drain(self) -> None:
+        """Begins to end all work."""
+        with self._lock:
+            self._at_work().drain()
+
+    def health(self) -> str:
+        """JSON: what it was told last, where its directory is, whether it has drained."""
+        with self._lock:
+            control, settings, config = self._control, self._settings, self._config
+            return json.dumps(
+                {
+                    "cluster": self._cluster,
+                    "ray_node": self._ray_node,
+                    "token": settings.token if settings else "",
+                    "operator": self._operator,
+                    "state": str(config.state) if config else "",
+                    "keys": str(keys_of(config)) if config else "",
+                    "directory": {"endpoint": self._directory[0], "server": self._directory[1]},
+                    "drained": bool(control and control.drained),
+                    "problem": self._problem,
+                }
+            )
+
+    def document(self) -> str:
+        """JSON: the state of the whole cluster. Raises LinkLost while there is no configuration."""
+        return json.dumps(self._at_work().document())
+
+    def close(self) -> None:
+        """Ends every station and the directory. May be called twice."""
+        self._closing.set()
+        for thread in self._threads:
+            thread.join(_END_WAIT)
+        with self._lock:
+            if self._server is not None:
+                self._server.close()
+            kill_all(_ray(), self._cluster, but=control_name(self._cluster))
+
+    def _at_work(self) -> Control:
+        if self._control is None:
+            raise LinkLost(f"the control of {self._cluster!r} waits for its configuration")
+        return self._control
+
+    def _begin(self, config: Config, settings: ClusterSettings) -> None:
+        keys = keys_of(config)
+        make_folder(keys)
+        folder = load_folder(keys)
+        book = _LateBook(self._at_work)
+        server = DirectoryServer(config.cluster.directory, book, secure=CurveServer(folder, Role.LOCAL))
+        try:
+            self._directory = _advertised(config), folder.server.public
+            self._fleet = RayFleet(
+                _ray(),
+                self._cluster,
+                worker=self._worker,
+                readers=self._readers,
+                worker_cpus=config.cluster.worker_cpus,
+                gpus=config.cluster.gpus,
+            )
+            self._control = Control(
+                config,
+                fleet=self._fleet,
+                folder=config.state / "cluster",
+                access=lambda: access_of(keys),
+                directory=self._directory,
+                text=replace(settings, token="").to_text(),
+                let_in=lambda nodes: _let_in(keys, nodes),
+            )
+        except BaseException:
+            server.close()
+            raise
+        self._server = server
+        self._start("control", self._go_round)
+        self._start("directory", lambda: server.run(self._closing.is_set))
+
+    def _start(self, name: str, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _go_round(self) -> None:
+        while not self._closing.is_set():
+            began = time.monotonic()
+            try:
+                with self._lock:
+                    self._at_work().step()
+                self._problem = ""
+            except Exception as error:  # the cluster goes on as it is; without rounds nothing would be mended any more
+                if str(error) != self._problem:
+                    log.exception("a round of the control failed")
+                self._problem = str(error) or type(error).__name__
+            self._closing.wait(max(0.02, STEP_EVERY - (time.monotonic() - began)))
+
+
+class _LateBook:
+    """What the directory answers from. The control is made after the directory, whose endpoint may be taken."""
+
+    def __init__(self, control: Callable[[], Control]) -> None:
+        self._control = control
+
+    def place(self, camera: str) -> Place:
+        """See :class:`stream.cluster.directory.Book`."""
+        return self._control().place(camera)
+
+    def outboxes(self) -> tuple[int, tuple[OutboxPlace, ...]]:
+        """See :class:`stream.cluster.directory.Book`."""
+        return self._control().outboxes()
+
+    def document(self) -> Mapping[str, Any]:
+        """See :class:`stream.cluster.directory.Book`."""
+        return self._control().document()
+
+
+def check_stays(old: Config | None, new: Config) -> None:
+    """Raises ConfigError for what a cluster cannot change while it runs."""
+    if old is None:
+        return
+    fixed = {
+        "state": (old.state, new.state),
+        "cluster.name": (old.cluster.name, new.cluster.name),
+        "cluster.folder": (old.cluster.folder, new.cluster.folder),
+        "cluster.directory": (old.cluster.directory, new.cluster.directory),
+        "cluster.advertise": (old.cluster.advertise, new.cluster.advertise),
+        "security.keys": (keys_of(old), keys_of(new)),
+    }
+    changed = [f"{name}: is {was} and would be {is_}" for name, (was, is_) in fixed.items() if was != is_]
+    if changed:
+        problems = [
+            f"{problem}: every node would have to find it anew. Stop the run and start it" for problem in changed
+        ]
+        raise ConfigError("reload", problems)
+
+
+def access_of(keys: Path) -> Access:
+    """Whom the machines of the cluster let in, as far as this machine's folder of keys says it. Raises KeyFileError."""
+    folder = load_folder(keys)
+    access = folder.access
+    return Access(
+        {RUN_MACHINE: folder.local.public},
+        {key: tuple(sorted(names)) for key, names in access.readers.items()},
+        {key: tuple(sorted(names)) for key, names in access.subscribers.items()},
+    )
+
+
+def _let_in(keys: Path, nodes: Mapping[str, str]) -> None:
+    let_in_only(keys, Role.LOCAL, {key: [name] for name, key in nodes.items() if name != RUN_MACHINE})
+
+
+def _advertised(config: Config) -> str:
+    host = config.cluster.advertise or _address()
+    return f"tcp://{f'[{host}]' if ':' in host else host}:{parse_endpoint(config.cluster.directory).port}"
+
+
+def _address() -> str:
+    from ray.util import get_node_ip_address
+
+    return str(get_node_ip_address())  # type: ignore[no-untyped-call]
+
+
+def _ray() -> Any:
+    import ray
+
+    return ray

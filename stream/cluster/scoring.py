@@ -1,0 +1,220 @@
+"""Gives the cameras to the scoring workers: decides where each is scored, and orders it. For ``control``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from stream.cluster.assignment import CameraLoad, Move, WorkerLoad, camera_load, plan_moves, prefetch, used
+from stream.cluster.handover import READY_WITHIN, Handover, Handovers
+from stream.cluster.ledger import Counter
+from stream.cluster.model import Access, StationState, WorkerOrders, WorkerReport
+from stream.cluster.posts import Post
+from stream.cluster.roster import Key, Roster
+from stream.config import Config
+from stream.messages import CameraState
+
+START_WITHIN = 60.0
+"""Seconds that a worker may load its network for the first time before its cameras are given to others."""
+
+RESTART_WITHIN = 10.0
+"""The same for one that was at work: its process has died, and the network lies in the disk cache."""
+
+AVOID = 60.0
+"""Seconds for which no camera is moved to or from a worker, for even loads, that was not ready for one in time."""
+
+AT_WORK = (StationState.RUNNING, StationState.DEGRADED)
+
+WorkerPost = Post[WorkerReport]
+
+_log = logging.getLogger(__name__)
+
+
+class Scoring:
+    """Who scores what.
+
+    Args:
+        placed: worker of each camera, from before.
+        counter: gives the generations of orders.
+    """
+
+    def __init__(self, placed: Mapping[str, str], counter: Counter) -> None:
+        self.handovers = Handovers(placed)
+        self.workers: dict[str, WorkerPost] = {}  # that answer and are wanted, by durable name
+        self.loads: dict[str, WorkerLoad] = {}  # of the same
+        self.problems: list[str] = []
+        self._counter = counter
+        self._cameras: dict[str, CameraLoad] = {}
+        self._starting: dict[str, float] = {}  # workers that are not at work, and since when; monotonic
+        self._worked: set[str] = set()  # workers that have been at work
+        self._avoided: dict[str, tuple[float, str]] = {}  # until when, and why
+        self._ordered: dict[Key, WorkerOrders] = {}
+        self._spare_for: tuple[object, dict[str, tuple[str, ...]]] = (None, {})
+
+    def configure(self, config: Config) -> None:
+        """Takes the cameras of a configuration."""
+        self._cameras = {camera.id: camera_load(camera) for camera in config.cameras}
+        self.handovers.keep_cameras(self._cameras)
+
+    def look(self, roster: Roster, config: Config, now: float) -> None:
+        """Sees who is there."""
+        self.problems = []
+        self.workers, self.loads = {}, {}
+        for (node_id, _), post in roster.workers.items():
+            report = post.report
+            if report is None or not post.answering or post.leaving_since is not None:
+                continue
+            if report.worker in self.workers:
+                self.problems.append(f"two stations are called {report.worker}: no two nodes may share a folder")
+                continue
+            node = roster.nodes.get(node_id)
+            on_gpu = config.cluster.gpus and node is not None and node.gpus >= 1
+            self.workers[report.worker] = post
+            self.loads[report.worker] = _load(report, config, on_gpu=on_gpu)
+        self._note_starting(now)
+
+    def adopt(self) -> None:
+        """Leaves cameras with the workers that say they have them, of those that are not known to be anywhere."""
+        for name, post in self.workers.items():
+            report = post.report
+            for camera in (report.ready or report.cameras) if report is not None else ():
+                if camera in self._cameras and camera not in self.handovers.placed:
+                    self.handovers.adopt(camera, name)
+
+    def decide(self, config: Config, now: float) -> None:
+        """Takes cameras from workers that are gone, gives each to another, and evens out the loads."""
+        able = self._able(now)
+        self.handovers.keep_workers(able)
+        self._finish(now)
+        at_work = {name for name in able if self._may_get_more(name)} or able
+        if self.handovers.untouched:  # at the very beginning all load their networks: each is to get its part
+            at_work = able
+        for move in self._plan(config, able, at_work, homeless=True):
+            self.handovers.place(move.camera, move.target, now=now)
+            _log.info("camera %s is given to worker %s", move.camera, move.target)
+        even = at_work - self._avoided.keys()
+        for move in self._plan(config, able, even, homeless=False):
+            self._start(move, now)
+
+    def order(self, roster: Roster, access: Access, operator: str | None, *, copies: int) -> None:
+        """Says to every worker what it is to do, where that is another thing than before."""
+        cameras = self.handovers.cameras_of()
+        spare = self._spare(copies)
+        awaited = self.handovers.awaited
+        for key, post in roster.workers.items():
+            if post.report is None:
+                continue
+            name = post.report.worker if self.workers.get(post.report.worker) is post else ""
+            wanted = WorkerOrders(0, cameras.get(name, ()), spare.get(name, ()), access, operator)
+            self._order(key, post, wanted)
+            post.eager = name in awaited or not post.took_orders
+        for key in self._ordered.keys() - roster.workers.keys():
+            del self._ordered[key]
+
+    def _spare(self, copies: int) -> dict[str, tuple[str, ...]]:
+        """Scenes that each worker keeps ready besides, worked out when something has changed."""
+        nodes = {name: load.node for name, load in self.loads.items()}
+        asked = (copies, nodes, dict(self._cameras), dict(self.handovers.placed))
+        if asked != self._spare_for[0]:
+            self._spare_for = asked, prefetch(self._cameras, self.loads, self.handovers.placed, copies=copies)
+        return self._spare_for[1]
+
+    def has_reader(self, camera: str) -> bool:
+        """Whether some reader, perhaps one outside the cluster, reports to the camera's worker."""
+        post = self.workers.get(self.handovers.placed.get(camera, ""))
+        said = post.report.cameras.get(camera) if post is not None and post.report is not None else None
+        return isinstance(said, Mapping) and said.get("state") not in (None, CameraState.NO_READER)
+
+    def used(self) -> dict[str, float]:
+        """Part of each worker's time that its cameras take."""
+        return used(self._cameras, self.loads, self.handovers.placed)
+
+    def _order(self, key: Key, post: WorkerPost, wanted: WorkerOrders) -> None:
+        before = self._ordered.get(key)
+        taken = post.report.generation if post.report is not None else 0
+        if before is not None and replace(before, generation=0) == wanted and taken <= before.generation:
+            return
+        orders = replace(wanted, generation=self._counter.next())
+        self._ordered[key] = orders
+        post.orders = orders.generation, orders.to_text()
+
+    def _note_starting(self, now: float) -> None:
+        at_work = {name for name in self.workers if self._is_at_work(name)}
+        self._worked |= at_work
+        self._starting = {name: self._starting.get(name, now) for name in self.workers.keys() - at_work}
+        self._avoided = {name: why for name, why in self._avoided.items() if now < why[0]}
+        self.problems += [why for _, why in self._avoided.values()]
+
+    def _may_get_more(self, name: str) -> bool:
+        """Whether it works, and knows what it is to do: one that was silent for a while may still do what it did."""
+        return self._is_at_work(name) and (self.workers[name].took_orders or self.handovers.has_cameras(name))
+
+    def _is_at_work(self, name: str) -> bool:
+        return self.workers[name].state in AT_WORK
+
+    def _able(self, now: float) -> set[str]:
+        """Workers that may have cameras. One that does not work yet keeps what it has for a while."""
+        there = {name for name, post in self.workers.items() if post.state is not StationState.LEAVING}
+        at_work = {name for name in there if self._is_at_work(name)}
+        placed = set(self.handovers.placed.values())
+        if not at_work or self.handovers.untouched:
+            return there
+        keeping = (there & placed) - at_work
+        return at_work | {name for name in keeping if now - self._starting[name] <= self._may_take(name)}
+
+    def _may_take(self, name: str) -> float:
+        return RESTART_WITHIN if name in self._worked else START_WITHIN
+
+    def _plan(self, config: Config, able: set[str], among: Iterable[str], *, homeless: bool) -> list[Move]:
+        """Moves among some workers; cameras of the others stay where they are, and count for nothing."""
+        workers = {name: self.loads[name] for name in among}
+        heading = {**self.handovers.placed, **{move.camera: move.target for move in self.handovers.moving.values()}}
+        placed = {camera: worker for camera, worker in heading.items() if worker in workers}
+        fixed = {camera for camera, worker in heading.items() if worker in able and worker not in workers}
+        cameras = {name: load for name, load in self._cameras.items() if name not in fixed}
+        waiting = cameras.keys() - placed.keys()
+        fill, most = config.cluster.fill, config.cluster.moves
+        if homeless:  # all at once: nobody watches them, so that there is nothing to be gained by waiting
+            return plan_moves(cameras, workers, placed, moving=(), most=len(waiting), fill=fill) if waiting else []
+        moving = self.handovers.moving.keys() | set(self.handovers.settling)
+        # Who is excluded here is on the move all the same.
+        most = max(0, most - len(moving - cameras.keys()))
+        return plan_moves(cameras, workers, placed, moving=moving, most=most, fill=fill)
+
+    def _start(self, move: Move, now: float) -> None:
+        source = self.handovers.placed.get(move.camera)
+        if source is None or not self._is_ready(move.camera, source):
+            self.handovers.place(move.camera, move.target, now=now)  # nobody scores it there: nothing to wait for
+        else:
+            self.handovers.begin(move.camera, move.target, now=now)
+        _log.info("camera %s goes from worker %s to %s, to even out the loads", move.camera, source, move.target)
+
+    def _finish(self, now: float) -> None:
+        outcome = self.handovers.finish(self._is_ready, now=now)
+        for move in outcome.done:
+            _log.info("camera %s is scored by worker %s from now on", move.camera, move.target)
+        for move in outcome.given_up:
+            self._avoided[move.target] = now + AVOID, self._why_given_up(move)
+            _log.warning("%s", self._avoided[move.target][1])
+
+    def _why_given_up(self, move: Handover) -> str:
+        report = self.workers[move.target].report
+        fetching = report.fetching if report is not None else {}
+        words = [f"{scene}: {fetching[scene]}" for scene in self._cameras[move.camera].scenes if scene in fetching]
+        return (
+            f"camera {move.camera} stays with worker {move.source}: worker {move.target} was not ready for it within "
+            f"{READY_WITHIN:g} s ({'; '.join(words) or 'it does not say why'})"
+        )
+
+    def _is_ready(self, camera: str, worker: str) -> bool:
+        post = self.workers.get(worker)
+        if post is None or post.report is None or not self._is_at_work(worker):
+            return False
+        return post.took_orders and camera in post.report.ready
+
+
+def _load(report: WorkerReport, config: Config, *, on_gpu: bool) -> WorkerLoad:
+    cluster = config.cluster
+    cost, lanes = (cluster.frame_cost.gpu, 1.0) if on_gpu else (cluster.frame_cost.cpu, float(cluster.worker_cpus))
+    return WorkerLoad(report.worker, report.node, cost, lanes, frozenset(report.cached))

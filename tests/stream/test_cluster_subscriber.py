@@ -1,0 +1,254 @@
+"""One iterator over the outboxes of a cluster, with real feeds: order, gaps, machines that go and come back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from collect_fakes import DIRECTORY, KEY, Campus, a_campus, alert, numbers, take, wait_for
+
+from stream.cluster.model import OutboxPlace, OutboxState
+from stream.cluster.subscriber import ClusterSubscriber, OutboxGap
+from stream.errors import UsageError
+from stream.messages import CameraState, Evidence, StateEvent
+from stream.subscriber import Gap
+
+
+@pytest.fixture
+def campus() -> Iterator[Campus]:
+    with a_campus() as made:
+        yield made
+
+
+def test_alerts_of_all_outboxes_come_in_the_order_of_each_and_say_whose_they_are(campus: Campus) -> None:
+    a, b = campus.node("a"), campus.node("b")
+    a.commit(1, 2, 3)
+    b.commit(1, 2)
+    campus.tell()
+    with campus.subscriber(since=0) as alerts:
+        found = take(alerts, 5)
+    assert numbers(found, "a") == [("a", 1), ("a", 2), ("a", 3)]
+    assert numbers(found, "b") == [("b", 1), ("b", 2)]
+    assert {(each.alert.alert_id, each.alert.outbox) for each in found} >= {("a-3", "a"), ("b-2", "b")}
+    assert [each.evidence.mask_png for each in found if each.outbox == "b"] == [b"mask1", b"mask2"]
+
+
+def test_a_busy_outbox_does_not_hold_up_another(campus: Campus) -> None:
+    a, b = campus.node("a"), campus.node("b")
+    a.commit(*range(1, 11))
+    b.commit(*range(1, 11))
+    campus.tell()
+    with campus.subscriber(since=0) as alerts:
+        wait_for(lambda: _ready(alerts) == [10, 10], alerts.listen)  # both have all of theirs at hand
+        found = take(alerts, 6)
+    assert [each.outbox for each in found] in (["a", "b"] * 3, ["b", "a"] * 3)
+
+
+def _ready(alerts: ClusterSubscriber) -> list[int]:
+    subscribers = [line._subscriber for line in alerts._lines.values()]
+    return [0 if each is None else len(each._ready) for each in subscribers]
+
+
+def test_an_outbox_that_went_away_goes_on_where_it_was_wherever_it_comes_back(campus: Campus) -> None:
+    a, b = campus.node("a"), campus.node("b")
+    a.commit(1, 2)
+    told: list[OutboxPlace] = []
+    campus.tell()
+    with campus.subscriber(since=0, on_outbox=told.append) as alerts:
+        assert numbers(take(alerts, 2)) == [("a", 1), ("a", 2)]
+        a.kill()
+        a.commit(3, 4)  # before its machine died: nobody has had them
+        campus.tell(a.lost(), b.place())
+        b.commit(1)
+        assert numbers(take(alerts, 1)) == [("b", 1)]
+        assert [place.id for place in alerts.missing] == ["a"]
+        a.start(elsewhere=True)
+        campus.tell(a.place(), b.place())
+        assert numbers(take(alerts, 2)) == [("a", 3), ("a", 4)]
+        assert alerts.missing == ()
+    assert [(place.id, str(place.state)) for place in told] == [
+        ("a", "live"),
+        ("b", "live"),
+        ("a", "missing"),
+        ("a", "live"),
+    ]
+
+
+def test_a_missing_outbox_does_not_keep_the_others_from_being_caught_up(campus: Campus) -> None:
+    a, b = campus.node("a", serving=False), campus.node("b")
+    campus.tell(a.lost(), b.place())
+    with campus.subscriber(since=0) as alerts:
+        wait_for(lambda: alerts.caught_up, lambda: alerts.poll(0.05))
+        assert alerts.problems == {}
+        assert [place.id for place in alerts.missing] == ["a"]
+
+
+def test_nothing_is_caught_up_before_the_directory_has_told_of_the_outboxes(campus: Campus) -> None:
+    with campus.subscriber(since=0) as alerts:
+        assert alerts.poll(0.05) is None
+        assert not alerts.caught_up
+        assert not alerts.connected
+
+
+def test_an_alert_in_hand_when_its_outbox_goes_is_not_given_twice_and_is_acknowledged_later(campus: Campus) -> None:
+    a = campus.node("a")
+    a.commit(1, 2)
+    campus.tell()
+    with campus.subscriber(name="archive") as alerts:
+        [first] = take(alerts, 1)
+        assert a.disk.outbox.acknowledged() == {"archive": 0}
+        a.kill()
+        campus.tell(a.lost())
+        alerts.listen()
+        alerts.ack("a", first.alert.seq)  # while there is nobody to tell
+        a.start(elsewhere=True)
+        campus.tell()
+        assert numbers(take(alerts, 1)) == [("a", 2)]
+        wait_for(lambda: a.disk.outbox.acknowledged() == {"archive": 1}, alerts.listen)
+
+
+def test_every_outbox_remembers_its_own_place_of_a_name(campus: Campus) -> None:
+    a, b = campus.node("a"), campus.node("b")
+    a.commit(1, 2, 3)
+    b.commit(1)
+    campus.tell()
+    with campus.subscriber(name="archive") as alerts:
+        for each in take(alerts, 4):
+            alerts.ack(each.outbox, each.alert.seq)
+        wait_for(lambda: a.disk.outbox.acknowledged() == {"archive": 3}, alerts.listen)
+        wait_for(lambda: b.disk.outbox.acknowledged() == {"archive": 1}, alerts.listen)
+    a.commit(4)
+    b.commit(2)
+    campus.tell()
+    with campus.subscriber(name="archive") as alerts:
+        assert sorted(numbers(take(alerts, 2))) == [("a", 4), ("b", 2)]
+
+
+def test_since_is_one_number_for_each_outbox_and_0_for_one_that_it_does_not_name(campus: Campus) -> None:
+    a, b = campus.node("a"), campus.node("b")
+    a.commit(1, 2, 3)
+    b.commit(1)
+    campus.tell()
+    with campus.subscriber(since={"a": 2}) as alerts:
+        assert sorted(numbers(take(alerts, 2))) == [("a", 3), ("b", 1)]
+        assert alerts.places == {"a": 3, "b": 1}
+
+
+def test_from_now_on_passes_over_what_was_there_and_takes_all_of_what_comes_later(campus: Campus) -> None:
+    a = campus.node("a")
+    gone = campus.node("gone", serving=False)
+    a.commit(1)
+    gone.commit(1, 2)
+    known = gone.lost()
+    gone.commit(3)  # committed before its machine died, and the control had not heard of it
+    campus.tell(a.place(), known)
+    with campus.subscriber() as alerts:
+        wait_for(lambda: alerts.caught_up, lambda: alerts.poll(0.05))
+        a.commit(2)
+        assert numbers(take(alerts, 1)) == [("a", 2)]
+        b = campus.node("b")
+        b.commit(1)
+        gone.start()
+        campus.tell()
+        assert sorted(numbers(take(alerts, 2))) == [("b", 1), ("gone", 3)]
+
+
+def test_what_retention_removed_is_reported_with_its_outbox(campus: Campus) -> None:
+    a, b = campus.node("a"), campus.node("b")
+    a.commit(1, 2, 3)
+    b.commit(1)
+    a.disk.outbox.remove_through(2)
+    campus.tell()
+    with campus.subscriber(since=0) as alerts:
+        assert sorted(numbers(take(alerts, 2))) == [("a", 3), ("b", 1)]
+        assert alerts.gaps == (OutboxGap("a", Gap(1, 2)),)
+        campus.tell(a.lost(), b.place())
+        alerts.poll(0.05)
+        assert alerts.gaps == (OutboxGap("a", Gap(1, 2)),)  # once, and not forgotten with the connection
+
+
+def test_an_outbox_that_refuses_is_named_and_holds_up_no_other(campus: Campus) -> None:
+    a, b = campus.node("a"), campus.node("b")
+    a.commit(1)
+    b.commit(1)
+    campus.tell()
+    with campus.subscriber(since={"a": 7}) as alerts:
+        assert numbers(take(alerts, 1)) == [("b", 1)]
+        wait_for(lambda: alerts.problems, lambda: alerts.poll(0.05))
+        assert "since 7 is ahead of this outbox, which ends at 1" in alerts.problems["a"]
+        assert not alerts.caught_up
+
+
+def test_another_outbox_at_a_known_address_is_never_taken_for_the_one_that_was_there(campus: Campus) -> None:
+    a, b = campus.node("a"), campus.node("b", serving=False)
+    a.commit(1, 2)
+    b.commit(1, 2, 3)
+    campus.tell(a.place())
+    with campus.subscriber(since=0) as alerts:
+        take(alerts, 2)
+        a.kill()
+        b.endpoint = a.endpoint  # a machine that started anew: the ports are given out in another order
+        b.start()
+        wait_for(lambda: alerts.problems, lambda: alerts.poll(0.05))
+        assert "is outbox 'b', not 'a'" in alerts.problems["a"]
+        a.commit(3)
+        a.start(elsewhere=True)
+        campus.tell(a.place(), b.place())
+        found = take(alerts, 4)
+        assert numbers(found, "a") == [("a", 3)]
+        assert numbers(found, "b") == [("b", 1), ("b", 2), ("b", 3)]
+
+
+def test_an_outbox_that_is_forgotten_is_asked_no_more(campus: Campus) -> None:
+    a, b = campus.node("a", serving=False), campus.node("b")
+    campus.tell(a.lost(), b.place())
+    with campus.subscriber(since=0) as alerts:
+        alerts.poll(0.05)
+        campus.tell(b.place())
+        b.commit(1)
+        assert numbers(take(alerts, 1)) == [("b", 1)]
+        assert [place.id for place in alerts.outboxes] == ["b"]
+
+
+def test_camera_events_say_from_which_outbox_they_come(campus: Campus) -> None:
+    a = campus.node("a")
+    a.disk.outbox.record_event(StateEvent("gate", CameraState.STALLED, "no frame for 5 s", 5.0))
+    campus.tell()
+    told: list[tuple[str, str, str]] = []
+    with campus.subscriber(since=0, on_event=lambda o, e: told.append((o, e.camera, str(e.state)))) as alerts:
+        wait_for(lambda: told, lambda: alerts.poll(0.05))
+    assert told == [("a", "gate", "STALLED")]
+
+
+def test_a_machine_whose_key_the_directory_does_not_name_is_not_talked_to(campus: Campus) -> None:
+    campus.tell(replace(campus.node("a").place(), endpoint="tcp://127.0.0.1:7"))
+    with campus.subscriber(since=0) as alerts:
+        alerts.poll(0.05)
+        assert "names no key" in alerts.problems["a"]
+
+
+def test_an_outbox_is_missing_while_no_feed_is_known_of_it(campus: Campus) -> None:
+    a = campus.node("a", serving=False)
+    campus.tell(a.place(endpoint="", state=OutboxState.LIVE))
+    with campus.subscriber(since=0) as alerts:
+        alerts.poll(0.05)
+        assert [place.id for place in alerts.missing] == ["a"]
+
+
+def test_one_number_for_a_whole_cluster_is_refused() -> None:
+    with pytest.raises(UsageError, match="each has its own"):
+        ClusterSubscriber(DIRECTORY, key=KEY, since=7)
+
+
+def test_a_message_that_comes_from_two_outboxes_keeps_its_identity(campus: Campus) -> None:
+    """Of a recording, a second worker may score again what the first had committed: the same alert, told twice."""
+    a, b = campus.node("a"), campus.node("b")
+    same = alert("gate", 5)
+    for node in (a, b):
+        node.disk.outbox.commit(same, Evidence(b"m", b"s"))
+    campus.tell()
+    with campus.subscriber(since=0) as alerts:
+        found = take(alerts, 2)
+    assert len({(r.alert.alert_id, r.alert.phase, r.alert.frame_seq) for r in found}) == 1
+    assert {r.outbox for r in found} == {"a", "b"}
