@@ -113,10 +113,10 @@ class WatchedCamera:
         self._report(CameraState.ENDED, f"broke off: {ended.error}" if ended.error else stopped)
         return messages
 
-    def leave(self) -> list[Alert]:
-        """It is not in the configuration any more."""
+    def leave(self, why: str) -> list[Alert]:
+        """It is not this worker's any more."""
         messages = self.finish()
-        self._report(CameraState.ENDED, "removed from the configuration")
+        self._report(CameraState.ENDED, why)
         return messages
 
     # -- its frames ---------------------------------------------------------------------------------------------------

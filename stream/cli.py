@@ -180,6 +180,11 @@ def _add_first_steps(groups: Any) -> None:
         help="of a live camera: stop before that, once new footage has added little for two minutes",
     )
     enroll.add_argument("--capacity", type=count, help="most gallery frames (gallery.capacity)")
+    enroll.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="on the nodes of a Ray cluster, each camera on one of them: auto, or HOST:PORT of its head",
+    )
     add_progress(enroll)
     add_origin(enroll)
 
@@ -309,6 +314,15 @@ def _add_evaluation(groups: Any) -> None:
         "--galleries", type=Path, metavar="DIR", help="'galleries' of an earlier run: used again where they match"
     )
     evaluate.add_argument("--keep-maps", action="store_true", help="keep every score map: 128 KB a frame")
+    spread = evaluate.add_argument_group("many machines")
+    spread.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="on the nodes of a Ray cluster, each scene on one: auto, or HOST:PORT of its head. All see the same root "
+        "and out",
+    )
+    spread.add_argument("--task-cpus", type=count, metavar="N", help="cores that each scene takes of its node (4)")
+    evaluate.add_argument("--part", type=Path, help=argparse.SUPPRESS)  # one scene, on a node
     several = evaluate.add_argument_group("several runs")
     several.add_argument(
         "--table",

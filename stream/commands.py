@@ -92,7 +92,11 @@ def check(arguments: argparse.Namespace, stop: StopSignal) -> int:
 
 
 def enroll(arguments: argparse.Namespace, stop: StopSignal) -> int:
-    """Makes the galleries of one camera or of all."""
+    """Makes the galleries of one camera or of all; with ``--cluster`` on many machines."""
+    if arguments.cluster is not None:
+        from stream.cluster.enroll_tasks import enroll_on_cluster
+
+        return enroll_on_cluster(arguments, stop)
     from stream.engine import extractor_of, use_threads
 
     config = load_part(arguments)
@@ -175,10 +179,10 @@ def enroll_camera(
         print(f"  {line}")
     if lost:
         print(f"  {lost} frame(s) called normal in {before} are not in this version: they may raise alerts again")
-    publish_in_force(config, camera.scene_name, stop=stop, form=progress)
+    stored = publish_in_force(config, camera.scene_name, stop=stop, form=progress)
     if progress == "json":
         found = {"scene": camera.scene_name, "version": gallery.version, "frames": len(gallery)}
-        tell_result({**found, "normal_left_out": lost})
+        tell_result({**found, "normal_left_out": lost, **({} if stored is None else {"stored": stored})})
     return gallery
 
 
@@ -384,10 +388,14 @@ def evaluate(arguments: argparse.Namespace, stop: StopSignal) -> int:
         from stream.evaluate.compare import run_compare
 
         return run_compare(arguments.compare, out=arguments.out, mixed=arguments.mixed)
+    if arguments.part is not None:
+        from stream.evaluate.part import run_part
+
+        return run_part(arguments.part, stopping=stop)
     if missing := [f"--{name}" for name in ("dataset", "root", "out") if getattr(arguments, name) is None]:
         raise UsageError(f"eval needs {', '.join(missing)} (or --compare DIR ..., for runs that are there already)")
     from stream.evaluate.options import PARAMETERS, EvalOptions
-    from stream.evaluate.run import run_eval
+    from stream.evaluate.run import Score, run_eval, score_all
     from stream.evaluate.table import run_table
 
     given = {name: getattr(arguments, name) for name in PARAMETERS}
@@ -407,9 +415,18 @@ def evaluate(arguments: argparse.Namespace, stop: StopSignal) -> int:
         keep_maps=arguments.keep_maps,
         galleries=arguments.galleries,
     )
+    score: Score = score_all
+    if arguments.cluster is not None and options.is_peer:
+        raise UsageError(f"--cluster: {options.method} runs on one machine only; leave --cluster out")
+    if arguments.cluster is not None:
+        from stream.cluster.eval_tasks import scoring_on
+
+        score = scoring_on(arguments.cluster, cpus=arguments.task_cpus)
+    elif arguments.task_cpus is not None:
+        raise UsageError("--task-cpus goes with --cluster")
     if arguments.table is not None:
-        return run_table(options, arguments.table, stopping=stop)
-    return run_eval(options, stopping=stop)
+        return run_table(options, arguments.table, stopping=stop, score=score)
+    return run_eval(options, stopping=stop, score=score)
 
 
 def _load(path: Path) -> Config:

@@ -236,6 +236,7 @@ class GalleryCache:
         def on_progress(done: int, total: int) -> None:
             if self._stop.is_set():
                 raise _Closed
+            self._mark()  # a fetching may take longer than a mark counts
             part = f"{done / max(total, 1):.0%} of {total / 1e6:.0f} MB"
             self._settle(scene, f"{stored.version} is being fetched: {part}", 0.0)
 

@@ -98,19 +98,22 @@ def list_stored(arguments: argparse.Namespace, stop: StopSignal) -> int:
     return 1 if any(one["problem"] and one["scene"] in own for one in found) else 0
 
 
-def publish_in_force(config: Config, scene: str, *, stop: StopSignal, form: Form = "bar") -> None:
+def publish_in_force(config: Config, scene: str, *, stop: StopSignal, form: Form = "bar") -> str | None:
     """After a scene's gallery has another version in force on this machine: publishes it in the store, if there is one.
+
+    Returns:
+        The version's name there; None where nothing had to be published.
 
     Raises:
         GalleryStoreError: it is in force here, but not in the store; says how to try again.
     """
     if config.gallery.store is None:
-        return
+        return None
     store, folder = GalleryStore(config.gallery.store), config.gallery_of(scene)
     if store.is_gallery(folder, scene):
-        return
+        return None
     try:
-        _publish(store, folder, scene, form=form, stop=stop)
+        return _publish(store, folder, scene, form=form, stop=stop)
     except (StreamError, SpadeError) as error:
         raise GalleryStoreError(
             f"{folder}: {current_version(folder)} is in force here, but could not be published for other machines: "
@@ -159,11 +162,12 @@ def check_lines(config: Config) -> Iterator[str]:
         yield f"  scene {scene}: {_stored_words(_stored_json(store, config, scene))}"
 
 
-def _publish(store: GalleryStore, folder: Path, scene: str, *, form: Form, stop: StopSignal) -> None:
+def _publish(store: GalleryStore, folder: Path, scene: str, *, form: Form, stop: StopSignal) -> str:
     with _telling(f"publish {scene}", form, stop, "nothing was published") as tell:
         stored = store.publish(folder, scene, tell)
     if form == "bar":  # a program reads lines of JSON only
         print(f"scene {scene}: {stored.version} is in force in {store.name} ({stored.frames} frames)")
+    return stored.version
 
 
 @contextmanager

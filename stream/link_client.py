@@ -211,7 +211,7 @@ class LinkClient:
         granted, scored = meta.get("granted"), meta.get("scored")
         if isinstance(granted, int) and granted > self._flow.granted:
             self._flow.granted, self._flow.credit, self._flow.in_flight = granted, True, None
-        if scored is not None:
+        if isinstance(scored, int):
             self._flow.unscored = [packet for packet in self._flow.unscored if packet.seq > scored]
 
     def _count_loss(self) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
 
 import cv2
 
@@ -23,6 +22,7 @@ from stream.config_sections import CameraSection
 from stream.drift import DriftCollector
 from stream.drift_store import DriftStore
 from stream.durable import safe_name
+from stream.endless import is_endless as is_endless
 from stream.endpoints import connect_address, is_loopback, parse_endpoint
 from stream.errors import ConfigError, StreamError, UsageError
 from stream.feed import FeedServer
@@ -43,7 +43,7 @@ from stream.sinks.rejected import Rejected
 from stream.sinks.runner import run_sink
 from stream.sinks.trial import trial_alert, trial_evidence
 from stream.sinks.watch import WatchedBoard
-from stream.sources import is_live, is_looped, open_source
+from stream.sources import open_source
 from stream.sources.base import Source
 from stream.sources.port_probe import port_probe
 from stream.sources.window import windowed
@@ -58,15 +58,6 @@ if TYPE_CHECKING:  # it imports torch
 log = logging.getLogger(__name__)
 
 Stopping = Callable[[], bool]
-
-
-def is_endless(camera: CameraSection) -> bool:
-    """Whether the camera's source has no end of its own."""
-    if camera.source.startswith("campus:"):
-        return camera.seconds is None and "duration" not in parse_qs(camera.source.partition("?")[2])
-    if is_looped(camera.source):
-        return camera.seconds is None
-    return is_live(camera.source)
 
 
 def mode_of(camera: CameraSection) -> Mode:

@@ -27,7 +27,7 @@ from stream.config_sections import CameraSection
 from stream.durable import write_durably
 from stream.errors import StreamError, UsageError
 from stream.health import read_status
-from stream.progress import progress_bar
+from stream.progress import Form, Step, progress_bar, progress_reporter
 from stream.report import Report, write_report
 from stream.results import Results, cards, load_results, timelines
 from stream.sources import check_source, describe_source, local_path
@@ -176,6 +176,7 @@ def run_with_progress(
     expected: int | None,
     stopping: Callable[[], bool],
     on_tick: Callable[[], None] = lambda: None,
+    form: Form = "bar",
 ) -> Outcome:
     """Runs the pipeline with a bar that counts the frames that all cameras had scored.
 
@@ -185,13 +186,14 @@ def run_with_progress(
         expected: frames in all; None = not known.
         stopping: polled; True asks for a clean end.
         on_tick: called often meanwhile.
+        form: who is told how far it is.
 
     Raises:
         ProcessMisconfigured: a process cannot work with this configuration.
         StreamError: one breaks off again and again.
     """
     due = 0.0
-    with progress_bar("score", unit="frame", total=expected) as bar:
+    with _counter(expected, form) as tell:
 
         def show() -> None:
             nonlocal due
@@ -200,13 +202,24 @@ def run_with_progress(
                 return
             due = time.monotonic() + _STATUS_EVERY
             cameras = read_status(config.status, now=time.time())["cameras"].values()
-            bar.update(sum(camera["scored"] + camera["not_scored"] for camera in cameras) - bar.n)
+            tell(sum(camera["scored"] + camera["not_scored"] for camera in cameras))
 
         try:
             return machine.run(config, path, stopping=stopping, on_tick=show)
         finally:
             due = 0.0
             show()
+
+
+@contextmanager
+def _counter(expected: int | None, form: Form) -> Iterator[Callable[[int], None]]:
+    """Gives a function that is told how many frames are done."""
+    if form == "json":
+        with progress_reporter("score", unit="frame", form=form) as report:
+            yield lambda done: report(Step("score", done, expected))
+        return
+    with progress_bar("score", unit="frame", total=expected) as bar:
+        yield lambda done: bar.update(done - bar.n)
 
 
 def expected_frames(camera: CameraSection) -> int | None:

@@ -100,7 +100,7 @@ LIMITS: Mapping[Kind, Limits] = {
     Kind.FRAME: Limits(64 << 10, (3 * MAX_IMAGE_SIDE**2, 2 * MAX_IMAGE_SIDE**2, MAX_VIEW_BYTES)),
     Kind.ALERT: Limits(MAX_META_BYTES, (MAX_PART_BYTES, MAX_PART_BYTES, MAX_PART_BYTES)),
     Kind.LIVE: Limits(64 << 10, (MAX_VIEW_BYTES, MAX_HEAT_BYTES)),
-    Kind.STATUS: Limits(MAX_META_BYTES),  # hundreds of cameras, about a kilobyte each
+    Kind.STATUS: Limits(MAX_DOCUMENT_BYTES),  # of a cluster, too: thousands of cameras, one or two kilobytes each
     Kind.OUTBOXES: Limits(MAX_META_BYTES),  # some thousands, about 300 bytes each
     Kind.CLUSTER: Limits(64 << 10, (MAX_DOCUMENT_BYTES,)),  # a payload: only who asked for it reads the JSON
 }

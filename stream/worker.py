@@ -29,7 +29,7 @@ from stream.kept_frame import KeptFrame
 from stream.latency import StageTimes
 from stream.link import Ended, Joined, LinkEvent, LinkServer, Reported, Spoiled
 from stream.live_views import LiveViews
-from stream.messages import Alert, FramePacket, Mode
+from stream.messages import Alert, CameraState, FramePacket, Mode, StateEvent
 from stream.operator_settings import SettingsWatch
 from stream.outbox import Outbox
 from stream.scene_choice import Switch
@@ -44,6 +44,9 @@ STATUS_INTERVAL = 1.0
 
 LAST_TRIES = 6
 """How often a stopping worker tries to commit what could not be committed, 0.2 s apart: a drain gives it 2.5 s."""
+
+NOT_HERE = "not scored by this worker any more"
+"""How a camera ends in the outbox of a worker of a cluster: the control says who scores it now."""
 
 _AHEAD = 2
 """Frames taken for each core that scores, so that none waits for the next one to be handed to it."""
@@ -110,6 +113,7 @@ class Worker:
         for alert, evidence in self._outbox.closing_messages():
             log.warning("the worker before this one was killed while an alert was open")
             _log_alerts(filter(None, [self._commits.commit(alert, evidence)]))
+        self._end_former()
         state, reason = "FAILED", "it broke off; its message is in the log"
         try:
             while not self._stopping():
@@ -381,6 +385,13 @@ class Worker:
             log.exception("galleries could not be opened")
         self._status_due = 0.0  # whoever waits for them is told at once
 
+    def _end_former(self) -> None:
+        """In a cluster: what this outbox says last of a camera must not be that it is live, while another worker scores
+        it, or nobody."""
+        for told in self._outbox.camera_states() if self._assigned is not None else ():
+            if told.state is not CameraState.ENDED and told.camera not in self._cameras:
+                self._commits.record_event(StateEvent(told.camera, CameraState.ENDED, NOT_HERE, self._clock().unix))
+
     def _drop(self, name: str) -> WatchedCamera:
         """Lets go of a camera, and returns it: what is being scored of it is scored, its open alert ends."""
         if name in self._running:
@@ -388,9 +399,8 @@ class Worker:
         if self._waiting.pop(name, None) is not None:
             self._cameras[name].count_drop("worker.removed")
         camera = self._cameras.pop(name)
-        # In a cluster another worker scores it from now on, and says how it is.
-        stays = name in self._settings.cameras or self._assigned is not None
-        _log_alerts(camera.finish() if stays else camera.leave())
+        why = "removed from the configuration" if self._assigned is None else NOT_HERE
+        _log_alerts(camera.finish() if name in self._settings.cameras else camera.leave(why))
         self._ended.pop(name, None)
         self._link.dismiss(name)
         self._engine.forget(name)

@@ -252,11 +252,11 @@ def test_the_wire_page_has_the_number_of_every_kind_and_every_limit() -> None:
     }
     assert {kind for kind, limits in LIMITS.items() if limits.meta == 1 << 20} == {
         Kind.ALERT,
-        Kind.STATUS,
         Kind.OUTBOXES,
     }
     assert (MAX_DOCUMENT_BYTES, MAX_ASKED, MAX_REASON) == (16 << 20, 8, 500)
-    assert {limits.meta for limits in LIMITS.values()} == {1 << 20, 64 << 10}
+    assert {kind for kind, limits in LIMITS.items() if limits.meta == 16 << 20} == {Kind.STATUS}
+    assert {limits.meta for limits in LIMITS.values()} == {16 << 20, 1 << 20, 64 << 10}
 
 
 def test_the_example_needs_nothing_but_pyzmq_and_the_standard_library() -> None:

@@ -174,7 +174,7 @@ def _add_cluster(actions: Any) -> None:
     footage.add_argument("--fps", type=rate, default=1.0, metavar="X", help="frames scored per second (1)")
     footage.add_argument("--native-fps", type=rate, metavar="X", help="frames a camera gives per second (as --fps)")
     footage.add_argument("--picture", type=_picture, default=(320, 180), metavar="WxH", help="pixels (320x180)")
-    footage.add_argument("--gallery-frames", type=count, metavar="N", help="of each gallery (100; --cost 1000)")
+    footage.add_argument("--gallery-frames", type=count, metavar="N", help="of each gallery (150; --cost 1000)")
     add_json(cluster)
     _add_scoring(cluster)
 

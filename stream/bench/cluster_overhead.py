@@ -1,5 +1,5 @@
 """What the control plane of a cluster adds to a frame: the same cameras, scored by a plain ``run`` and by a cluster of
-one node, at the same time on the same machine.
+one node, at the same time on the same machine. Both have the same cameras, threads and transport (tcp with CURVE).
 
 Both see the same minutes, so whatever else the machine does hits both; what is compared is processor time per frame of
 the processes that a frame goes through. What the cluster has besides (its actors, Ray, the collector) takes its time
@@ -19,14 +19,15 @@ import yaml
 from stream import machine
 from stream.bench.clips import Footage, make_films
 from stream.bench.cluster_demo import fresh_folder
-from stream.bench.cluster_site import Site, all_scored, site_settings
+from stream.bench.cluster_site import Site, all_scored, make_sensitive, site_settings
 from stream.bench.folder import kept_folder
-from stream.bench.local_ray import descendants, free_port
+from stream.bench.local_ray import command_of, descendants, free_port
 from stream.bench.process_stats import usage
 from stream.bench.result import BenchResult, Row
 from stream.config import build_config
 from stream.errors import StreamError
 from stream.health import read_status
+from stream.key_making import make_folder
 
 FRAME_PARTS = ("score", "read", "feed")
 """Commands of the processes that a frame or its alert goes through, on one machine and on a node alike."""
@@ -35,7 +36,7 @@ START_WAIT = 180.0
 """Seconds until both score all cameras."""
 
 _NAMES = {"score": "worker", "read": "readers", "feed": "feed"}
-_WARM_UP = 5.0  # s
+_WARM_UP = 15.0  # s: the plain run is the younger one, and its programs are to be at rest as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +76,14 @@ def run_overhead(options: OverheadOptions, *, stopping: Callable[[], bool]) -> B
 
 
 def _alone(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for one machine, beside the other: with a state folder and a port of its own."""
+    """The same for one machine, beside the other: with a state folder, keys and ports of its own."""
     alone = {name: value for name, value in settings.items() if name != "cluster"}
-    # As a worker of a cluster has them: what is compared is the cluster, not the number of threads.
+    # As in a cluster: what is compared is who decides, neither the transport nor the number of threads.
     return {
         **alone,
         "state": "alone",
+        "security": {"keys": "alone-keys"},
+        "link": {"endpoint": f"tcp://127.0.0.1:{free_port()}"},
         "feed": {"endpoint": f"tcp://127.0.0.1:{free_port()}"},
         "worker": {"threads": settings["cluster"]["worker_cpus"]},
     }
@@ -92,6 +95,8 @@ def _measure(
     config = build_config(dict(settings), where="bench cluster", base=site.folder.resolve(), environment={})
     path = site.folder / "alone.yaml"
     path.write_text(yaml.safe_dump(dict(settings), sort_keys=False), encoding="utf-8")
+    make_folder(site.folder / "alone-keys")
+    make_sensitive(config)
     found: list[tuple[Reading, Reading, float]] = []
     due, began = float("inf"), time.monotonic()
 
@@ -132,18 +137,9 @@ def parts_of(pids: Any) -> dict[str, float]:
     """Processor time so far of our processes among some, in seconds by command."""
     found = dict.fromkeys(FRAME_PARTS, 0.0)
     for pid in pids:
-        if (command := _command(pid)) in found:
+        if (command := command_of(pid)) in found:
             found[command] += usage([pid]).cpu_s
     return found
-
-
-def _command(pid: int) -> str:
-    try:
-        words = (Path("/proc") / str(pid) / "cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return ""
-    at = words.index(b"stream") if b"stream" in words else len(words)
-    return words[at + 1].decode(errors="replace") if at + 1 < len(words) and words[at - 1] == b"-m" else ""
 
 
 def rows(

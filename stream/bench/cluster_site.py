@@ -135,11 +135,8 @@ class Site:
         self.start_run()
 
     def start_run(self) -> None:
-        """Starts ``run --cluster``. Cameras are more sensitive than they were calibrated to, as operators set it, so that
-        all have alerts."""
-        self.config.state.mkdir(mode=0o700, exist_ok=True)
-        for camera in self.config.cameras:
-            change_settings(self.config.operator_settings, partial(with_factor, camera=camera.id, factor=SENSITIVE))
+        """Starts ``run --cluster``, with cameras that are more sensitive than calibrated, so that all have alerts."""
+        make_sensitive(self.config)
         command = [sys.executable, "-m", "stream", "run", str(self.path), "--cluster", self.ray.address]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -200,6 +197,13 @@ class Site:
                 self._client.close()
                 self._client = None
             self.ray.close()
+
+
+def make_sensitive(config: Config) -> None:
+    """Sets all cameras' thresholds lower, as operators do it."""
+    config.state.mkdir(mode=0o700, exist_ok=True)
+    for camera in config.cameras:
+        change_settings(config.operator_settings, partial(with_factor, camera=camera.id, factor=SENSITIVE))
 
 
 def scored(camera: Mapping[str, Any]) -> bool:

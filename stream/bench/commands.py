@@ -116,7 +116,7 @@ def cluster(arguments: argparse.Namespace, stop: StopSignal) -> int:
     from stream.cluster.ray_connect import ray_module
 
     ray_module()  # refused before anything is rendered
-    arguments.gallery_frames = arguments.gallery_frames or 100
+    arguments.gallery_frames = arguments.gallery_frames or 150  # below, a threshold cannot be set at every rate
     footage = _footage(arguments, event_every=_CLUSTER_EVENTS)
     return (
         _cluster_overhead(arguments, footage, stop) if arguments.overhead else _cluster_demo(arguments, footage, stop)
@@ -124,7 +124,8 @@ def cluster(arguments: argparse.Namespace, stop: StopSignal) -> int:
 
 
 def _cluster_demo(arguments: argparse.Namespace, footage: Footage, stop: StopSignal) -> int:
-    from stream.bench.cluster_demo import DemoOptions, failures, run_demo
+    from stream.bench.cluster_demo import DemoOptions, run_demo
+    from stream.bench.cluster_findings import failures
 
     nodes = arguments.nodes or 3
     if nodes < 2:

@@ -170,7 +170,12 @@ class LocalRay:
                 if self._started_again() or waiting is None:
                     _end(waiting)
                     started = [node.start for node in self.nodes.values() if node.process is not None]
-                    waiting = subprocess.Popen([*program, *started], env=self._surroundings)
+                    waiting = subprocess.Popen(
+                        [*program, *started],
+                        env=self._surroundings,
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL,
+                    )
                 if stopping():
                     raise StreamError("stopped")
                 if time.monotonic() > deadline:
@@ -247,6 +252,16 @@ def descendants(pid: int) -> Iterator[int]:
         child = waiting.pop(0)
         yield child
         waiting += children.get(child, [])
+
+
+def command_of(pid: int) -> str:
+    """Which command of ours a process is (``score``, ``read``, ...); empty: it is none, or has ended."""
+    try:
+        words = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    at = words.index(b"stream") if b"stream" in words else len(words)
+    return words[at + 1].decode(errors="replace") if at + 1 < len(words) and words[at - 1] == b"-m" else ""
 
 
 def _with_folder(folder: Path) -> Iterator[int]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from stream.cluster.collector import NAME
 from stream.cluster.model import OutboxPlace, OutboxState
 from stream.cluster.ray_connect import directory_of, is_directory
 from stream.cluster.subscriber import ClusterSubscriber, Received
@@ -18,6 +19,7 @@ from stream.errors import KeyFileError, LinkLost, UsageError
 from stream.keys import Role, SecretKey, load_secret
 from stream.messages import Alert, Evidence, StateEvent, iso_time
 from stream.stopping import StopSignal
+from stream.tcp import raise_file_limit
 
 DIRECTORY_WAIT = 5.0
 """Seconds after which the command says what it waits for."""
@@ -32,8 +34,16 @@ log = logging.getLogger(__name__)
 
 
 def cluster_alerts(arguments: argparse.Namespace, stop: StopSignal, save: Save) -> int:
-    """JSON lines of alerts. With ``--no-follow`` exits 1 where not everything could be had."""
+    """JSON lines of alerts. With ``--no-follow`` exits 1 where not everything could be had.
+
+    Raises:
+        UsageError: the name, the directory or its key cannot be used.
+        LinkLost: with ``--no-follow``: something does not answer, or refuses.
+    """
+    if arguments.name == NAME:
+        raise UsageError(f"--name {NAME}: under this name the run collects its alerts; choose another one")
     endpoint, key = _directory(arguments.cluster, arguments.cluster_name, arguments.key)
+    raise_file_limit()  # each outbox takes some
     with ClusterSubscriber(
         endpoint,
         key=key,

@@ -14,6 +14,9 @@ from typing import Any, Protocol
 from stream.errors import AlertRefused, OutboxError
 from stream.messages import CameraState, StateEvent, unix_time
 
+RECORD_FOR = 1.0
+"""Seconds of recording in one call: each event is a synchronous write, and with a node hundreds of cameras change."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -35,24 +38,35 @@ class CameraEvents:
     Args:
         outbox: where events are recorded.
         wall: Unix seconds.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, outbox: EventStore, *, wall: Callable[[], float] = time.time) -> None:
-        self._outbox, self._wall = outbox, wall
+    def __init__(
+        self,
+        outbox: EventStore,
+        *,
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._outbox, self._wall, self._clock = outbox, wall, clock
         self._states = {event.camera: event.state for event in outbox.camera_states()}
         self._scenes: dict[str, str] = {}  # of cameras that were told of since this object was made
         self.problem = ""  # why something is not recorded yet; "" = all is
 
     def tell(self, cameras: Mapping[str, Mapping[str, Any]]) -> None:
-        """Records what has changed. What cannot be recorded now is tried again with the next call, as it is then.
+        """Records what has changed. What cannot be recorded now, or not within ``RECORD_FOR``, is tried again with the
+        next call, as it is then.
 
         Args:
             cameras: by id, as in ``status.json``.
         """
         self.problem = ""
+        until = self._clock() + RECORD_FOR
         try:
             for camera, said in cameras.items():
                 self._tell(camera, said)
+                if self._clock() > until:
+                    return
             for camera in set(self._scenes) - set(cameras):
                 gone = StateEvent(camera, CameraState.ENDED, "removed from the configuration", self._wall())
                 self._record(gone)

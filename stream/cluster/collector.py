@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -26,7 +26,7 @@ from stream.cluster.camera_events import CameraEvents, EventStore
 from stream.cluster.collected import Collected
 from stream.cluster.merged_status import merged_status, missing_in_words
 from stream.cluster.open_alerts import OpenAlerts
-from stream.cluster.subscriber import ClusterSubscriber, Received
+from stream.cluster.subscriber import ClusterSubscriber, OutboxGap, Received
 from stream.errors import AlertRefused, OutboxError
 from stream.health import write_status
 from stream.messages import Alert, Evidence
@@ -222,6 +222,7 @@ class Collector:
         for place in self._subscriber.missing:
             taken = self._collected.outboxes.get(place.id)
             yield missing_in_words(place, None if taken is None else taken.seq)
+        yield from _gaps_in_words(self._subscriber.gaps)
         if self.lost:
             words = ", ".join(f"{count} {kind}" for kind, count in sorted(self.lost.items()))
             yield f"could not be stored here and never will be: {words}; the log says why"
@@ -255,3 +256,15 @@ class Collector:
             return
         # Of no outbox: there is nobody to acknowledge them to.
         self._waiting.extend(Received("", replace(alert, seq=0), evidence) for alert, evidence in messages)
+
+
+def _gaps_in_words(gaps: Sequence[OutboxGap]) -> Iterator[str]:
+    """One line for each outbox: what is gone stays a problem of this run, as what could not be stored does."""
+    count: Counter[str] = Counter()
+    for found in gaps:
+        count[found.outbox] += found.gap.last - found.gap.first + 1
+    for outbox, missed in sorted(count.items()):
+        yield (
+            f"outbox {outbox}: {missed} alerts are gone for good: its retention removed them before they were "
+            "collected; give 'retention' there more room or more days"
+        )

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stream.cluster.cut_off import CutOff
 from stream.cluster.fleet import Fleet
 from stream.cluster.gatekeeper import Gatekeeper
 from stream.cluster.ledger import Counter, OutboxLedger, PlaceLedger
@@ -44,6 +45,7 @@ class Control:
         access: who else may connect: readers and subscribers with issued keys, and this machine's own programs.
         directory: endpoint and public key of the directory, for readers.
         text: what stations are configured with (method CONFIGURE); "" = what they were started with. May hold secrets.
+        operator: what operators have set until now; None: nothing. Workers would drop what they have otherwise.
         let_in: is given the public keys of all nodes by name, whenever they are others; for the directory's own folder.
         clock: monotonic seconds.
         wall: Unix seconds.
@@ -58,12 +60,13 @@ class Control:
         access: Callable[[], Access],
         directory: tuple[str, str],
         text: str = "",
+        operator: str | None = None,
         let_in: Callable[[Mapping[str, str]], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._config, self._clock, self._wall = config, clock, wall
-        self._operator: str | None = None
+        self._operator = operator
         self._lock = threading.RLock()
         self._counter, self._place_ledger = Counter(folder), PlaceLedger(folder)
         self._outboxes = OutboxLedger(folder, self._counter, clock=clock)
@@ -75,6 +78,7 @@ class Control:
         self._reading = Reading(self._counter, directory)
         self._gatekeeper = Gatekeeper(access, let_in or (lambda nodes: None))
         self._outline = Outline(self._roster, self._scoring)
+        self._cut_off = CutOff()
         self._began = clock()
         self._all_heard = False
         self._drained_at: float | None = None  # when it was told to drain; monotonic
@@ -175,24 +179,27 @@ class Control:
         if not self._all_heard:
             self._scoring.adopt()
             self._reading.adopt(self._roster)
-            self._all_heard = self._roster.all_heard() or now - self._began > GATHER
+            heard = self._roster.all_heard() and self._scoring.all_here()
+            self._all_heard = heard or now - self._began > GATHER
         reported = [outbox for _, report in self._roster.workers_that_answer() for outbox in report.outboxes]
         self._outboxes.hear(reported, now=self._wall(), all_heard=self._all_heard)
         self._roster.forget_gone({outbox.node for outbox in self._outboxes.told()[1]})
 
     def _decide(self, now: float) -> None:
         config, access = self._config, self._gatekeeper.access
-        self._scoring.decide(config, now)
+        held = self._cut_off.look(self._roster.all(), now)
+        if not held:
+            self._scoring.decide(config, now)
         self._tell_places()
         self._scoring.order(self._roster, access, self._operator, copies=config.cluster.copies)
-        self._reading.order(self._roster, config, self._scoring)
+        self._reading.order(self._roster, config, self._scoring, held=held, now=now)
 
     def _tell_places(self) -> None:
         """What the directory answers from now on."""
         fresh, generation = {}, 0
         for camera in self._config.cameras:
             place, before = self._place_of(camera.id), self._places.get(camera.id)
-            if before is None or replace(before, generation=0) != place:
+            if before is None or not _same(before, place):
                 generation = generation or self._counter.next()
                 fresh[camera.id] = replace(place, generation=generation)
             else:
@@ -202,8 +209,11 @@ class Control:
             self._place_ledger.keep(fresh)
 
     def _place_of(self, camera: str) -> Place:
-        worker = self._scoring.handovers.placed.get(camera, "")
-        report = self._scoring.workers[worker].report if worker else None
+        worker, known = self._scoring.handovers.placed.get(camera, ""), self._places.get(camera)
+        post = self._scoring.workers.get(worker)
+        if post is None and known is not None and known.worker and known.worker == worker:
+            return replace(known, generation=0)  # it is held, and is told as it was
+        report = post.report if post is not None else None
         if report is None:
             return Place(camera, 0, reason=self._why_nowhere())
         return Place(camera, 0, worker, report.endpoint, report.server)
@@ -226,10 +236,20 @@ class Control:
 
     def _problems(self) -> list[str]:
         ledgers = (self._counter.problem, self._place_ledger.problem, self._outboxes.problem)
-        found = [*filter(None, (self._roster.problem, self._gatekeeper.problem, *ledgers))]
+        found = [*filter(None, (self._roster.problem, self._cut_off.problem, self._gatekeeper.problem, *ledgers))]
         found += self._outline.problems(self._config.cluster.fill)
         found += self._scoring.problems
         found += self._reading.problems
         if self._all_heard and not self._scoring.workers:
             found.append(self._why_nowhere())
         return found
+
+
+def _same(before: Place, now: Place) -> bool:
+    """Whether both say the same, whenever; asked for each camera in every round."""
+    return (before.worker, before.endpoint, before.server, before.reason) == (
+        now.worker,
+        now.endpoint,
+        now.server,
+        now.reason,
+    )

@@ -10,6 +10,7 @@ from dataclasses import replace
 from stream.cluster.model import Access
 from stream.cluster.roster import Roster
 from stream.errors import StreamError
+from stream.keys import check_key, is_name
 
 LOOK_EVERY = 5.0
 """Seconds between two looks at issued keys: how long one that was taken back may still be let in."""
@@ -31,19 +32,24 @@ class Gatekeeper:
         self._nodes: dict[str, str] = {}
         self._told: dict[str, str] = {}
         self._due = float("-inf")
-        self.problem = ""
+        self._failure = ""
+        self._refused: dict[str, str] = {}  # by node: what is wrong with the key that it tells
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with keys; empty where nothing is."""
+        return "; ".join(filter(None, (self._failure, *self._refused.values())))
 
     @property
     def access(self) -> Access:
         """Everybody who is let in. A node that is gone keeps its place: it comes back with the same key."""
-        return replace(self._given, nodes={**self._given.nodes, **self._nodes})
+        # Nobody takes the place of this machine's own programs.
+        return replace(self._given, nodes={**self._nodes, **self._given.nodes})
 
     def look(self, roster: Roster, now: float) -> None:
         """Takes the keys that nodes have told, and now and then those that were issued."""
-        for _, post in roster.all():
-            if post.report is not None and post.answering:
-                self._nodes[post.report.node] = post.report.key
-        others = self._nodes != self._told and not self.problem  # what failed a moment ago waits its time
+        self._hear(roster)
+        others = self._nodes != self._told and not self._failure  # what failed a moment ago waits its time
         if now < self._due and not others:
             return
         self._due = now + LOOK_EVERY
@@ -52,8 +58,23 @@ class Gatekeeper:
             if self._nodes != self._told:
                 self._let_in(dict(self._nodes))
                 self._told = dict(self._nodes)
-            self.problem = ""
+            self._failure = ""
         except StreamError as error:
-            if str(error) != self.problem:
-                _log.error("keys cannot be handed out: %s", error)
-            self.problem = f"keys cannot be handed out: {error}"
+            failure = f"keys cannot be handed out: {error}"
+            if failure != self._failure:
+                _log.error("%s", failure)
+            self._failure = failure
+
+    def _hear(self, roster: Roster) -> None:
+        """One key that is not well formed must not keep all others from being handed out."""
+        self._refused = {}
+        for _, post in roster.all():
+            if post.report is None or not post.answering:
+                continue
+            node = post.report.node
+            try:
+                if not is_name(node):
+                    raise ValueError(f"{node[:80]!r} is not a name")
+                self._nodes[node] = check_key(post.report.key)
+            except ValueError as error:
+                self._refused[node] = f"node {node[:80]} is not let in by the others: {error}"

@@ -27,6 +27,13 @@ ASK_S = 2.0
 ASK_SOON_S = 0.25
 """The same while no worker has welcomed it."""
 
+SOON_FOR_S = 10.0
+"""Seconds for which it asks so often. A takeover is faster; after that, a thousand readers that wait for workers to
+load their networks would keep the directory from everything else."""
+
+ASK_LATER_S = 1.0
+"""Seconds between two questions after that."""
+
 RETRY_S = 3.0
 """Seconds after which a worker that has said nothing, or no for good, is tried anew: it may let this key in, or score
 this camera, only now. ZeroMQ does not come back by itself after a handshake that was refused."""
@@ -70,6 +77,7 @@ class Guide:
         self._older_since: float | None = None  # when the directory began to tell older ones
         self._nowhere = ""  # the directory's reason why the camera has no worker now
         self._asked = self._tried = float("-inf")  # clock
+        self._alone_since: float | None = None  # when it had no worker any more; clock
         self._due: tuple[Place, float] | None = None  # where the link is to move, and since when it is
 
     @property
@@ -99,7 +107,7 @@ class Guide:
     def poll(self, *, connected: bool) -> Place | None:
         """A place that is another than the last one; None: nothing new. Asks where that is due."""
         now = self._clock()
-        if now - self._asked >= (ASK_S if connected else ASK_SOON_S) and self._client.ask_place(self._camera):
+        if now - self._asked >= self._pause(connected, now) and self._client.ask_place(self._camera):
             self._asked = now
         moved = None
         for answer in self._client.poll():
@@ -109,6 +117,14 @@ class Guide:
             elif isinstance(answer, Places):
                 moved = self._told(answer.places[0]) or moved
         return moved
+
+    def _pause(self, connected: bool, now: float) -> float:
+        """Seconds between two questions."""
+        if connected:
+            self._alone_since = None
+            return ASK_S
+        self._alone_since = now if self._alone_since is None else self._alone_since
+        return ASK_SOON_S if now - self._alone_since < SOON_FOR_S else ASK_LATER_S
 
     def close(self) -> None:
         """Leaves the directory. May be called twice."""

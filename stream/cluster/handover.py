@@ -7,11 +7,13 @@ both have it in their orders, and its reader sends to the old one. A camera that
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 READY_WITHIN = 30.0
 """Seconds that a worker has to get ready for a camera. One that another still scores stays there after that."""
 
+FETCH_WITHIN = 300.0
+"""The same, as long as the gallery that it fetches for the camera comes nearer: a large one may take minutes."""
 
 LINGER = 4.0
 """Seconds for which the worker before still scores a camera after the directory names the new one: its reader asks
@@ -26,6 +28,7 @@ class Handover:
     source: str  # scores it until the other is ready
     target: str
     began: float  # monotonic seconds
+    came_nearer: float  # the same: when it began, or the target last got on with fetching what it needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +89,8 @@ class Handovers:
 
     def keep_cameras(self, cameras: Collection[str]) -> None:
         """Forgets all other cameras."""
-        for camera in self._placed.keys() - set(cameras):
-            del self._placed[camera]
+        for camera in (self._placed.keys() | self._lingering.keys()) - set(cameras):
+            self._placed.pop(camera, None)
             self._moving.pop(camera, None)
             self._settling.pop(camera, None)
             self._lingering.pop(camera, None)
@@ -117,11 +120,11 @@ class Handovers:
         """Lets a worker get ready for a camera that another one scores."""
         source = self._placed[camera]
         if source != target:
-            self._moving[camera] = Handover(camera, source, target, now)
+            self._moving[camera] = Handover(camera, source, target, now, now)
 
-    def stop_all(self) -> None:
-        """Every camera stays where it is."""
-        self._moving.clear()
+    def comes_nearer(self, camera: str, *, now: float) -> None:
+        """The target of a move gets on with what it needs: it is given more time."""
+        self._moving[camera] = replace(self._moving[camera], came_nearer=now)
 
     def finish(self, ready: Callable[[str, str], bool], *, now: float) -> Outcome:
         """Completes what can be completed, and gives up what takes too long.
@@ -136,7 +139,7 @@ class Handovers:
                 self._put(move.camera, move.target)
                 self._lingering[move.camera] = (move.source, now + LINGER)
                 done.append(move)
-            elif now - move.began > READY_WITHIN:
+            elif now - move.came_nearer > READY_WITHIN or now - move.began > FETCH_WITHIN:
                 given_up.append(move)
         for move in (*done, *given_up):
             del self._moving[move.camera]

@@ -69,9 +69,11 @@ def missing_in_words(place: OutboxPlace, taken: int | None) -> str:
 def _reasons(document: Mapping[str, Any], problems: Sequence[str]) -> list[str]:
     """Everything that is wrong, each once: what the control says of a node or a worker goes before our own words."""
     said = [str(problem) for problem in (*document.get("problems", ()), *problems)]
+    words = {word for reason in said for word in _words(reason)}
     for name, text in _stations(document):
-        if not any(name in _words(reason) for reason in said):
+        if name not in words:
             said.append(text)
+            words |= _words(text)
     return list(dict.fromkeys(said))
 
 

@@ -209,7 +209,7 @@ class WorkerReport:
                 "worker": self.worker,
                 "node": self.node,
                 "state": str(self.state),
-                "reason": self.reason,
+                "reason": _cut(self.reason),
                 "generation": self.generation,
                 "endpoint": self.endpoint,
                 "server": self.server,
@@ -218,7 +218,7 @@ class WorkerReport:
                 "cameras": dict(self.cameras),
                 "ready": list(self.ready),
                 "cached": list(self.cached),
-                "fetching": dict(self.fetching),
+                "fetching": {scene: _cut(words) for scene, words in self.fetching.items()},
                 "status": dict(self.status),
                 "processes": dict(self.processes),
             }
@@ -299,7 +299,7 @@ class ReaderReport:
                 "station": self.station,
                 "node": self.node,
                 "state": str(self.state),
-                "reason": self.reason,
+                "reason": _cut(self.reason),
                 "generation": self.generation,
                 "key": self.key,
                 "cameras": dict(self.cameras),
@@ -319,6 +319,11 @@ class ReaderReport:
             text(fields, "key", most=MAX_NAME),
             as_object(fields.get("cameras"), "cameras"),
         )
+
+
+def _cut(words: str) -> str:
+    """As much as may travel: a report that is refused for its many reasons would make a station look dead."""
+    return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 3] + "..."
 
 
 def _all(fields: Mapping[str, Any], name: str, make: Callable[[Mapping[str, Any]], Item]) -> tuple[Item, ...]:

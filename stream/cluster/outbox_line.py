@@ -39,6 +39,7 @@ class OutboxLine:
         place: what the directory says of it.
         subscribe: see there.
         since: the last number already had; None: what the feed remembers.
+        remembered: whether the feed keeps a place for this subscriber, which then counts where the two do not agree.
         clock: monotonic seconds.
     """
 
@@ -48,9 +49,10 @@ class OutboxLine:
         *,
         subscribe: Subscribe,
         since: int | None,
+        remembered: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.place = place
+        self.place, self._remembered = place, remembered
         self._subscribe, self._clock = subscribe, clock
         self._last = since
         self._acked: int | None = None
@@ -89,7 +91,7 @@ class OutboxLine:
     @property
     def gaps(self) -> tuple[Gap, ...]:
         """What was lost for good, in order."""
-        return (*self._gaps, *(() if self._subscriber is None else self._subscriber.gaps))
+        return tuple(dict.fromkeys([*self._gaps, *(() if self._subscriber is None else self._subscriber.gaps)]))
 
     @property
     def socket(self) -> zmq.Socket[bytes] | None:
@@ -111,8 +113,8 @@ class OutboxLine:
             return None
         try:
             found = subscriber.poll(0)
-        except LinkLost as error:
-            self._failed(str(error))
+        except (LinkLost, zmq.ZMQError) as error:  # the latter where no socket can be had: no file is left to open
+            self._refuses(error)
             return None
         self._note(subscriber)
         return found
@@ -124,8 +126,8 @@ class OutboxLine:
             return
         try:
             subscriber.listen()
-        except LinkLost as error:
-            self._failed(str(error))
+        except (LinkLost, zmq.ZMQError) as error:
+            self._refuses(error)
         else:
             self._note(subscriber)
 
@@ -163,6 +165,15 @@ class OutboxLine:
             subscriber.ack(self._acked)
             self._untold = False
 
+    def _refuses(self, error: LinkLost | zmq.ZMQError) -> None:
+        self._failed(str(error))
+        if self._remembered and isinstance(error, LinkLost):
+            # A disk may be back with an older copy of the outbox, which gives numbers out a second time: to wait until
+            # it has come as far as we were would lose them. What it remembers of us went back with it.
+            self._leave()
+            self._last = self._acked = None
+            self._untold = False
+
     def _failed(self, reason: str) -> None:
         if reason != self._refused:
             _log.warning("outbox %s on %s: %s; tried again", self.place.id, self.place.node, reason)
@@ -190,3 +201,21 @@ def check_since(since: Mapping[str, int] | int | None) -> Mapping[str, int] | in
     raise UsageError(
         f"since {str(since)[:80]!r} must be 0 for everything kept, or the last number of each outbox: each has its own"
     )
+
+
+def first_number(place: OutboxPlace, *, since: Mapping[str, int] | int | None, named: bool, first: bool) -> int | None:
+    """The number after which an outbox is asked for; None: after what its feed remembers, or from now on.
+
+    Args:
+        place: what the directory says of it.
+        since: as :func:`check_since` gave it.
+        named: whether its feed keeps a place for this subscriber.
+        first: whether it was there when the directory told of outboxes for the first time.
+    """
+    if since is not None:
+        return since if isinstance(since, int) else since.get(place.id, 0)
+    if named or (first and place.state is OutboxState.LIVE):
+        return None
+    # "From now on": nothing of an outbox that came later was told before, and of one that was missing then only what
+    # was known.
+    return place.last_seq if first else 0

@@ -110,6 +110,7 @@ class Outline:
         for node in self._roster.gone.values():
             if node.name not in here:
                 yield f"node {node.name} ({node.address}) is gone since {iso_time(node.since)}"
+        yield from self._shared_folders()
         yield from (f"worker {name} {post.problem}" for name, _, post in self._workers() if post.problem)
         yield from (f"reader station {name} {post.problem}" for name, _, post in self._readers() if post.problem)
         for name, part in sorted(self._scoring.used().items()):
@@ -118,6 +119,20 @@ class Outline:
                 yield (
                     f"worker {name} has {part:.0%} of its time given to cameras, above cluster.fill ({fill:.0%}): "
                     f"{lost}. Add a node, or lower the cameras' fps"
+                )
+
+    def _shared_folders(self) -> Iterator[str]:
+        """Nodes that call themselves by one name: their folder is the same, or one is a copy of the other."""
+        found: dict[str, set[str]] = {}
+        for (node_id, _), post in self._roster.all():
+            if post.answering and post.report is not None and node_id in self._roster.nodes:
+                found.setdefault(post.report.node, set()).add(node_id)
+        for name, ids in sorted(found.items()):
+            if len(ids) > 1:
+                addresses = ", ".join(sorted(self._roster.nodes[node_id].address for node_id in ids))
+                yield (
+                    f"{len(ids)} nodes are called {name} ({addresses}): each needs a folder of its own, on its own "
+                    "disk and not a copy of another's; see 'cluster.folder' and SPADE_NODE_FOLDER"
                 )
 
     def _workers(self) -> list[tuple[str, str, Post[WorkerReport]]]:
@@ -181,8 +196,8 @@ class Outline:
         if not place.worker:
             return not_scored, place.reason
         post = self._scoring.workers.get(place.worker)
-        if post is None:  # the control has begun anew and goes by what it wrote down
-            return not_scored, f"worker {place.worker} has not answered yet"
+        if post is None:  # the control has begun anew, or is cut off, and goes by what it knew
+            return not_scored, f"worker {place.worker} does not answer"
         if post.state not in AT_WORK:
             return not_scored, f"worker {place.worker} is {post.state}: {post.reason or 'it is not at work yet'}"
         if not own:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from stream.cluster.fleet import CONFIGURE, DRAIN, ORDER, REPORT, Answer, Station
@@ -31,6 +31,9 @@ TELL_AGAIN = 2.0
 START_AGAIN = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds until a station is started again that died, died twice without an answer in between, and so on."""
 
+LATE_PART = 0.5
+"""Part of the patience after which an answer is late, though it may still come."""
+
 LATE = 60.0
 """Seconds without a first answer after which a station's start is a problem: it may wait for cores or GPUs."""
 
@@ -38,7 +41,6 @@ KILL_AFTER = 60.0
 """Seconds of silence after which a station that once answered is killed, and started again: it hangs."""
 
 _log = logging.getLogger(__name__)
-
 
 AnyReport = TypeVar("AnyReport", WorkerReport, ReaderReport)
 
@@ -88,7 +90,7 @@ class Post(Generic[AnyReport]):
         self._deaths = 0
         self._configured = ""
         self._drained = False
-        self._there = self._ever = False  # whether it answered the last time, and at any time
+        self._there = self.began = False  # whether it answered the last time, and at any time
         self.leaving_since: float | None = None  # when it was found to be one too many; monotonic
         self._state, self._reason, self._since = StationState.STARTING, "it has not answered yet", wall()
 
@@ -117,6 +119,17 @@ class Post(Generic[AnyReport]):
         """Whether :attr:`report` is what it says now."""
         return self.report is not None and self._there
 
+    def away(self, now: float) -> bool:
+        """Whether it does not answer, or is late with an answer: it takes milliseconds otherwise."""
+        late = self._question is not None and now - self._question.asked > self.patience * LATE_PART
+        return self.began and (late or not self._there)
+
+    def stood_still(self, seconds: float) -> None:
+        """For so long nobody could take its answer: that is not held against it."""
+        self.heard += seconds
+        if self._question is not None:
+            self._question = replace(self._question, asked=self._question.asked + seconds)
+
     @property
     def problem(self) -> str:
         """What somebody should look at; empty where nothing is."""
@@ -124,11 +137,6 @@ class Post(Generic[AnyReport]):
         if late or self._trouble or self._state in (StationState.SILENT, StationState.GONE, StationState.DEGRADED):
             return f"is {self._state}: {self.reason or 'it does not say why'}"
         return ""
-
-    @property
-    def asked_to_drain(self) -> bool:
-        """Whether it has heard that it is to drain."""
-        return self._drained
 
     @property
     def orders(self) -> tuple[int, str]:
@@ -197,7 +205,7 @@ class Post(Generic[AnyReport]):
             self._retry(StationState.SILENT, f"what it says is not well formed: {error}", now)
         else:
             self._note(question)
-            self._there = self._ever = True
+            self._there = self.began = True
             self.heard, self._due = now, now + REPORT_EVERY if report else now
             if report is not None:
                 self._hear(report)
@@ -244,7 +252,7 @@ class Post(Generic[AnyReport]):
             self._change(StationState.GONE, str(lost))
         elif method == REPORT:
             self._begin_anew()
-            self._retry(StationState.SILENT if self._ever else StationState.STARTING, str(lost), now)
+            self._retry(StationState.SILENT if self.began else StationState.STARTING, str(lost), now)
         else:  # it may be there, and be unable to do that: its report will tell
             self._trouble[method] = str(lost)
             self._due = now
@@ -256,7 +264,7 @@ class Post(Generic[AnyReport]):
 
     def _keeps_silent(self, now: float) -> None:
         quiet = now - self.heard
-        if self._ever:
+        if self.began:
             self._there = False
             self._change(StationState.SILENT, f"it has not answered for {self.patience:g} s or longer")
             self._kill_if_hopeless(now)
@@ -266,7 +274,7 @@ class Post(Generic[AnyReport]):
 
     def _kill_if_hopeless(self, now: float) -> None:
         quiet = now - self.heard
-        if not self._ever or quiet <= KILL_AFTER:
+        if not self.began or quiet <= KILL_AFTER:
             return
         _log.warning("station %s has not answered for %.0f s: it is killed and started again", self.name, quiet)
         self.end(f"it did not answer for {KILL_AFTER:g} s and was killed")

@@ -9,12 +9,13 @@ import importlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stream.errors import KeyFileError, LinkLost, UsageError
+from stream.errors import KeyFileError, LinkLost, StreamError, UsageError
 from stream.fields import as_object, read_object, text
 from stream.keys import SecretKey, load_local, load_secret
 
@@ -27,6 +28,10 @@ CONNECT_WAIT = 5.0
 ANSWER_WAIT = 10.0
 """Seconds within which an actor has to answer a command that a person waits for."""
 
+_PIECE = 24 << 10  # characters of an argument, of four bytes at most: Ray takes up to 100 KiB in a message
+_OTHER_VERSION = "Version mismatch"  # how Ray begins to say that the cluster has another one than this program
+_MOST_LINES, _MOST_WORDS = 8, 600  # lines and characters of what Ray says
+_POLL = 0.2  # s between two looks at whether a wait is to end
 _SHORT = 12  # hex digits of a node's id in the names of actors: unique among the nodes that a cluster ever has
 
 
@@ -46,6 +51,17 @@ def ray_module() -> Any:
 def is_directory(address: str) -> bool:
     """Whether an address is that of a cluster's directory (``tcp://HOST:PORT``), for which no Ray is needed."""
     return "://" in address
+
+
+def pieces(text: str) -> tuple[str, ...]:
+    """A text as the arguments of a call: short ones travel in the message itself. Ray puts a long one into its object
+    store, which it may spill to a disk, and a configuration holds passwords. :func:`whole` is the way back."""
+    return tuple(text[at : at + _PIECE] for at in range(0, len(text), _PIECE)) or ("",)
+
+
+def whole(parts: Iterable[str]) -> str:
+    """The text of :func:`pieces`."""
+    return "".join(parts)
 
 
 def control_name(cluster: str) -> str:
@@ -76,7 +92,8 @@ def connected(address: str) -> Iterator[Any]:
         address: ``auto`` or ``HOST:PORT`` of its head.
 
     Raises:
-        UsageError: Ray is not installed, nothing answers there, or it is of another version.
+        UsageError: Ray is not installed, is of another version there, or this is no address of it.
+        LinkLost: nothing answers there now; a machine that has just been switched on may have to wait for it.
     """
     ray = connect(address)
     try:
@@ -87,35 +104,46 @@ def connected(address: str) -> Iterator[Any]:
 
 def connect(address: str) -> Any:
     """Ray, connected; arguments and errors as for :func:`connected`. Ends with ``ray.shutdown()`` or the process."""
-    if is_directory(address):
+    if address.startswith("tcp://"):
         raise UsageError(f"--cluster {address}: is a directory's address; this command needs Ray's: auto or HOST:PORT")
+    _check_form(address)
     ray = ray_module()
     _check_answers(address)
     try:
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError) as error:  # another version, or nothing there, in Ray's words
-        raise UsageError(f"--cluster {address}: {_brief(error)}. Is Ray running here ('ray status')?") from None
+    except Exception as error:  # Ray has many kinds: no such cluster, a wrong token, another version
+        said = _brief(error, lines=_MOST_LINES)
+        if said.startswith(_OTHER_VERSION):
+            raise UsageError(f"--cluster {address}: {said}. Install the same versions on all machines") from None
+        raise LinkLost(f"--cluster {address}: {said}. Is Ray running here ('ray status')?") from None
     return ray
+
+
+def _check_form(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    is_named = bool(host) and "/" not in host and port.isdecimal()
+    if address != "auto" and not is_named:  # "local", for one, would start another Ray
+        raise UsageError(f"--cluster {address}: must be auto, HOST:PORT (Ray's head), or tcp://HOST:PORT (a directory)")
 
 
 def _check_answers(address: str) -> None:
     """Ray itself would try for a minute, and then speak of its insides."""
-    host, colon, port = address.rpartition(":")
-    if not colon:  # "auto": Ray looks for the cluster that this machine is a node of
+    if address == "auto":  # Ray looks for the cluster that this machine is a node of
         return
-    if not host or not port.isdigit():
-        raise UsageError(f"--cluster {address}: must be auto, HOST:PORT (Ray's head), or tcp://HOST:PORT (a directory)")
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_WAIT).close()
     except (OSError, OverflowError) as error:
-        raise UsageError(
+        raise LinkLost(
             f"--cluster {address}: nothing answers there ({error}). Start Ray's head with 'ray start --head'"
         ) from None
 
 
-def _brief(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300].rstrip(".")
+def _brief(error: BaseException, *, lines: int = 1) -> str:
+    """What an error says, as one line, from its first lines. Ours are told whole: each line names a problem."""
+    said = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    most = len(said) if isinstance(error, StreamError) else lines
+    return " ".join(said[:most])[:_MOST_WORDS].rstrip(".") or type(error).__name__
 
 
 def control_of(ray: Any, cluster: str) -> Any:
@@ -139,15 +167,35 @@ def _controls(ray: Any) -> list[str]:
     return sorted(name.partition(":")[2] for name in names if name.startswith("control:"))
 
 
-def ask(ray: Any, actor: Any, method: str, *arguments: str, wait: float = ANSWER_WAIT) -> str:
+def ask(
+    ray: Any,
+    actor: Any,
+    method: str,
+    *arguments: str,
+    wait: float = ANSWER_WAIT,
+    stopping: Callable[[], bool] = lambda: False,
+) -> str:
     """What an actor answers, where a person or a thread waits for it.
 
+    Args:
+        ray: connected.
+        actor: its handle.
+        method: of it.
+        arguments: short ones; see :func:`pieces`.
+        wait: seconds.
+        stopping: polled; gives the answer up.
+
     Raises:
-        LinkLost: it does not answer, or it failed; says how.
+        LinkLost: it does not answer, or it failed; says how. Or it was given up.
     """
     errors = ray.exceptions
     try:
-        return str(ray.get(getattr(actor, method).remote(*arguments), timeout=wait))
+        answer = getattr(actor, method).remote(*arguments)
+        until = time.monotonic() + wait
+        while not ray.wait([answer], timeout=min(_POLL, wait))[0] and time.monotonic() < until:
+            if stopping():
+                raise LinkLost("stopped while waiting for the control")
+        return str(ray.get(answer, timeout=0))
     except errors.GetTimeoutError:
         raise LinkLost(f"the control has not answered for {wait:g} s") from None
     except errors.RayTaskError as error:
@@ -171,8 +219,7 @@ def directory_of(address: str, cluster: str, key: Path | None = None) -> tuple[s
         key: file of a key; None: that of this machine's own programs, where the control runs on this machine.
 
     Raises:
-        UsageError: Ray cannot be reached.
-        LinkLost: there is no such cluster.
+        UsageError, LinkLost: Ray cannot be reached, or there is no such cluster.
         KeyFileError: there is no key that can be used.
     """
     with connected(address) as ray:

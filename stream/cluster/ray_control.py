@@ -154,6 +154,7 @@ class ControlDuty:
                 access=lambda: access_of(keys),
                 directory=self._directory,
                 text=replace(settings, token="").to_text(),
+                operator=_operator_of(config),
                 let_in=lambda nodes: _let_in(keys, nodes),
             )
         except BaseException:
@@ -230,6 +231,17 @@ def access_of(keys: Path) -> Access:
         {key: tuple(sorted(names)) for key, names in access.readers.items()},
         {key: tuple(sorted(names)) for key, names in access.subscribers.items()},
     )
+
+
+def _operator_of(config: Config) -> str | None:
+    """What operators have set until now: the run tells it a moment later, and workers must not drop it meanwhile."""
+    try:
+        return config.operator_settings.read_text(encoding="utf-8") or None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        log.error("%s: what operators have set cannot be read: %s", config.operator_settings, error)
+        return None
 
 
 def _let_in(keys: Path, nodes: Mapping[str, str]) -> None:

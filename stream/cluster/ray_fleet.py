@@ -14,6 +14,7 @@ from typing import Any
 
 from stream.cluster.fleet import Answer, Node, Station, StationLost
 from stream.cluster.ray_connect import NAMESPACE, belongs, readers_name, worker_name
+from stream.errors import StreamError
 
 log = logging.getLogger(__name__)
 
@@ -110,8 +111,14 @@ class RayFleet:
         """See :class:`stream.cluster.fleet.Fleet`."""
         now = self._clock()
         if now >= self._due or not self._nodes:
-            self._nodes, self._due = [as_node(node) for node in self._ray.nodes()], now + NODES_EVERY
+            self._nodes, self._due = self._listed(), now + NODES_EVERY
         return self._nodes
+
+    def _listed(self) -> list[Node]:
+        try:
+            return [as_node(node) for node in self._ray.nodes()]
+        except Exception as error:  # Ray has many kinds; the control goes on with the nodes that it knows
+            raise StreamError(f"Ray does not say which nodes there are ({type(error).__name__})") from error
 
     def start_worker(self, node: Node, index: int) -> Station:
         """See :class:`stream.cluster.fleet.Fleet`."""

@@ -105,14 +105,15 @@ class ControlLink:
     def _run(self) -> None:
         while not self._closing.wait(LOOK_EVERY / 5 if self._drain.is_set() else LOOK_EVERY):
             try:
-                self._look()
+                self.look()
                 self._say("")
             except ConfigError as error:  # it was checked before it came here
                 self._say(str(error))
             except Exception as error:  # Ray has many kinds; whatever it is, the run goes on and tries again
                 self._say(str(error).splitlines()[0] if str(error) else type(error).__name__)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Tells the control what it does not have. Raises StreamError, and what Ray raises."""
         told = self._health(self._started(), LOOK_WAIT)
         if self._drain.is_set():
             self.drained = bool(told["drained"]) or bool(self._take(self._ask("drain"))["drained"])
@@ -166,6 +167,10 @@ class ControlLink:
 
     def _started(self) -> Any:
         """Its handle; it is started where there is none."""
+        try:
+            return self._actor()
+        except ValueError:
+            log.info("the control is started")
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         from stream.cluster.ray_actors import ControlActor

@@ -11,10 +11,19 @@ from stream.cluster.ledger import Counter
 from stream.cluster.model import ReaderOrders, ReaderReport
 from stream.cluster.outline import unreachable
 from stream.cluster.posts import Post
-from stream.cluster.reading import CameraWish, ReaderPlace, assign_readers
+from stream.cluster.reading import CameraWish, ReaderPlace, assign_readers, even_out
 from stream.cluster.roster import Key, Roster
 from stream.cluster.scoring import Scoring
 from stream.config import Config
+from stream.endless import is_endless
+
+MOVED = 15.0
+"""Seconds for which a camera counts as on the move after it was given to another station: its reader ends, another one
+starts, and a camera may take its time to let it in."""
+
+STEADY_AFTER = 30.0
+"""Seconds that a station must have answered before cameras are moved to it for even numbers: not each time that a bad
+network lets it through."""
 
 _log = logging.getLogger(__name__)
 
@@ -32,18 +41,30 @@ class Reading:
         self.read: dict[str, str] = {}  # camera -> name of its station
         self.problems: list[str] = []
         self._ordered: dict[Key, ReaderOrders] = {}
+        self._last: dict[str, str] = {}  # the same as ``read``, and of cameras that nobody reads now
+        self._moved: dict[str, float] = {}  # cameras that were moved for even numbers, and when; monotonic
+        self._ending_of: tuple[Config, frozenset[str]] | None = None
+        self._since: dict[str, float] = {}  # stations that answer, and since when; monotonic
 
     def adopt(self, roster: Roster) -> None:
         """Leaves cameras with the stations that say they read them."""
         for _, report in roster.readers_that_answer():
             for camera in report.cameras:
                 self.read.setdefault(camera, report.station)
+                self._last.setdefault(camera, report.station)
 
-    def order(self, roster: Roster, config: Config, scoring: Scoring) -> None:
-        """Says to every station what it is to read, where that is another thing than before."""
+    def order(self, roster: Roster, config: Config, scoring: Scoring, *, held: bool, now: float) -> None:
+        """Says to every station what it is to read, where that is another thing than before.
+
+        Args:
+            held: the control may be cut off: every camera stays where it is read.
+        """
         stations = self._stations(roster)
-        wishes = [CameraWish(camera.id, camera.network, _node_of(camera.id, scoring)) for camera in config.cameras]
-        fresh = assign_readers(wishes, stations, self.read)
+        if held:
+            known = {camera.id for camera in config.cameras}
+            fresh = {camera: station for camera, station in self.read.items() if camera in known}
+        else:
+            fresh = self._assign(stations, config, scoring, now)
         for camera in sorted(fresh.keys() - self.read.keys()):
             _log.info("camera %s is read by %s", camera, fresh[camera])
         self.read = fresh
@@ -58,6 +79,32 @@ class Reading:
         for key in self._ordered.keys() - roster.readers.keys():
             del self._ordered[key]
         self.problems = _problems(config, fresh, scoring)
+
+    def _assign(
+        self, stations: Mapping[str, ReaderPlace], config: Config, scoring: Scoring, now: float
+    ) -> dict[str, str]:
+        cameras = config.cameras
+        ending = self._ending(config)
+        wishes = [CameraWish(c.id, c.network, _node_of(c.id, scoring), c.id in ending) for c in cameras]
+        fresh = assign_readers(wishes, stations, self._last)
+        self._since = {name: self._since.get(name, now) for name in stations}
+        self._moved = {camera: at for camera, at in self._moved.items() if now - at < MOVED}
+        steady = {name: place for name, place in stations.items() if now - self._since[name] >= STEADY_AFTER}
+        loose = [wish for wish in wishes if wish.name not in self._moved]
+        moves = even_out(loose, steady, fresh, most=config.cluster.moves - len(self._moved))
+        for camera, station in moves.items():
+            _log.info("camera %s is read by %s instead of %s, to even out the numbers", camera, station, fresh[camera])
+            self._moved[camera] = now
+        fresh |= moves
+        known = {camera.id for camera in cameras}
+        self._last = {name: at for name, at in self._last.items() if name in known} | fresh
+        return fresh
+
+    def _ending(self, config: Config) -> frozenset[str]:
+        """Cameras whose sources have an end, worked out once for each configuration."""
+        if self._ending_of is None or self._ending_of[0] is not config:
+            self._ending_of = config, frozenset(camera.id for camera in config.cameras if not is_endless(camera))
+        return self._ending_of[1]
 
     def _stations(self, roster: Roster) -> dict[str, ReaderPlace]:
         found: dict[str, ReaderPlace] = {}

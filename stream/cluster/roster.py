@@ -19,6 +19,10 @@ from stream.errors import StreamError
 NODES_EVERY = 1.0
 """Seconds between two looks at the list of nodes. Stations' answers tell of a dead one sooner."""
 
+STOOD_STILL = 1.0
+"""Seconds between two rounds after which it was the control that stood still: stations are given that time anew. It
+goes round several times a second."""
+
 LEAVE_WITHIN = 15.0
 """Seconds that a station gets to drain which is not wanted any more."""
 
@@ -60,6 +64,7 @@ class Roster:
         self._addresses: dict[str, str] = {}  # of nodes that have stations, by id
         self._names: dict[str, str] = {}  # likewise their durable names, once they are known
         self._looked = float("-inf")
+        self._round: float | None = None  # when it went round last; monotonic
 
     def all(self) -> Iterator[tuple[Key, Post[WorkerReport] | Post[ReaderReport]]]:
         """Every station."""
@@ -85,6 +90,7 @@ class Roster:
 
     def collect(self, config: Config, now: float) -> None:
         """Looks at nodes and at what stations have said."""
+        self._forgive(now)
         if now - self._looked >= NODES_EVERY:
             self._looked = now
             self._look_at_nodes()
@@ -106,6 +112,14 @@ class Roster:
         """Drops nodes that have been gone for long, but for those that hold something."""
         now = self._wall()
         self.gone = {name: node for name, node in self.gone.items() if now - node.since <= GONE_SHOWN or name in keep}
+
+    def _forgive(self, now: float) -> None:
+        """A control that was stopped, or waited for its disk, must not take all stations for dead after it."""
+        gap, self._round = 0.0 if self._round is None else now - self._round, now
+        if gap > STOOD_STILL:
+            _log.warning("the control stood still for %.1f s", gap)
+            for _, post in self.all():
+                post.stood_still(gap)
 
     def _look_at_nodes(self) -> None:
         try:

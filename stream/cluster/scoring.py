@@ -6,12 +6,13 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from stream.cluster.assignment import CameraLoad, Move, WorkerLoad, camera_load, plan_moves, prefetch, used
+from stream.cluster.assignment import CameraLoad, Move, WorkerLoad, camera_load, plan_moves, prefetch, share, used
 from stream.cluster.handover import READY_WITHIN, Handover, Handovers
 from stream.cluster.ledger import Counter
 from stream.cluster.model import Access, StationState, WorkerOrders, WorkerReport
 from stream.cluster.posts import Post
 from stream.cluster.roster import Key, Roster
+from stream.cluster.trust import Trust
 from stream.config import Config
 from stream.messages import CameraState
 
@@ -48,6 +49,8 @@ class Scoring:
         self._cameras: dict[str, CameraLoad] = {}
         self._starting: dict[str, float] = {}  # workers that are not at work, and since when; monotonic
         self._worked: set[str] = set()  # workers that have been at work
+        self._trust = Trust()
+        self._fetched: dict[str, tuple[str, ...]] = {}  # by moving camera: how far its galleries were
         self._avoided: dict[str, tuple[float, str]] = {}  # until when, and why
         self._ordered: dict[Key, WorkerOrders] = {}
         self._spare_for: tuple[object, dict[str, tuple[str, ...]]] = (None, {})
@@ -74,6 +77,10 @@ class Scoring:
             self.loads[report.worker] = _load(report, config, on_gpu=on_gpu)
         self._note_starting(now)
 
+    def all_here(self) -> bool:
+        """Whether every worker that has cameras answers: the nodes of a cluster that begins anew come one by one."""
+        return self.workers.keys() >= set(self.handovers.placed.values())
+
     def adopt(self) -> None:
         """Leaves cameras with the workers that say they have them, of those that are not known to be anywhere."""
         for name, post in self.workers.items():
@@ -84,6 +91,8 @@ class Scoring:
 
     def decide(self, config: Config, now: float) -> None:
         """Takes cameras from workers that are gone, gives each to another, and evens out the loads."""
+        self._trust.look([name for name in self.workers if self._is_at_work(name)], now)
+        self.problems += self._trust.problems
         able = self._able(now)
         self.handovers.keep_workers(able)
         self._finish(now)
@@ -93,6 +102,7 @@ class Scoring:
         for move in self._plan(config, able, at_work, homeless=True):
             self.handovers.place(move.camera, move.target, now=now)
             _log.info("camera %s is given to worker %s", move.camera, move.target)
+        self._rescue(at_work, config.cluster.moves, now)
         even = at_work - self._avoided.keys()
         for move in self._plan(config, able, even, homeless=False):
             self._start(move, now)
@@ -148,7 +158,8 @@ class Scoring:
 
     def _may_get_more(self, name: str) -> bool:
         """Whether it works, and knows what it is to do: one that was silent for a while may still do what it did."""
-        return self._is_at_work(name) and (self.workers[name].took_orders or self.handovers.has_cameras(name))
+        knows = self.workers[name].took_orders or self.handovers.has_cameras(name)
+        return self._is_at_work(name) and knows and not self._trust.unsteady(name)
 
     def _is_at_work(self, name: str) -> bool:
         return self.workers[name].state in AT_WORK
@@ -160,7 +171,7 @@ class Scoring:
         placed = set(self.handovers.placed.values())
         if not at_work or self.handovers.untouched:
             return there
-        keeping = (there & placed) - at_work
+        keeping = {name for name in (there & placed) - at_work if not self._trust.unsteady(name)}
         return at_work | {name for name in keeping if now - self._starting[name] <= self._may_take(name)}
 
     def _may_take(self, name: str) -> float:
@@ -182,36 +193,85 @@ class Scoring:
         most = max(0, most - len(moving - cameras.keys()))
         return plan_moves(cameras, workers, placed, moving=moving, most=most, fill=fill)
 
+    def _rescue(self, at_work: set[str], most: int, now: float) -> None:
+        """Lets another worker get ready for each camera that its own does not score though it is at work. The camera
+        goes there when it is: until then its own may still come to score it."""
+        blind = self._trust.blind_for(self.handovers.placed, self._scores, now)
+        loads, moving = self.used(), len(self.handovers.moving)
+        for camera in sorted(camera for camera, seconds in blind.items() if seconds > READY_WITHIN):
+            if camera in self.handovers.moving or (target := self._rescuer(camera, at_work, loads)) is None:
+                continue
+            if not self._missing(camera, target):
+                pass  # it costs nothing to try
+            elif moving < most and not self._trust.tried_enough(camera):
+                moving += 1
+            else:
+                continue
+            loads[target] += share(self._cameras[camera], self.loads[target])
+            own = self.handovers.placed[camera]
+            _log.warning("worker %s does not score camera %s: %s is tried", own, camera, target)
+            self.handovers.begin(camera, target, now=now)
+
+    def _rescuer(self, camera: str, at_work: set[str], loads: Mapping[str, float]) -> str | None:
+        """The least loaded worker that was not tried for a camera, of those with its galleries if there are such."""
+        others = at_work - {self.handovers.placed[camera]}
+        fit = [name for name in others if name in loads and not self._trust.failed(camera, name)]
+        return min(fit, key=lambda name: (self._missing(camera, name), loads[name], name), default=None)
+
+    def _missing(self, camera: str, worker: str) -> int:
+        return len(set(self._cameras[camera].scenes) - self.loads[worker].cached)
+
     def _start(self, move: Move, now: float) -> None:
+        if self._trust.failed(move.camera, move.target):
+            return
         source = self.handovers.placed.get(move.camera)
-        if source is None or not self._is_ready(move.camera, source):
+        if source is None or not self._scores(move.camera, source):
             self.handovers.place(move.camera, move.target, now=now)  # nobody scores it there: nothing to wait for
         else:
             self.handovers.begin(move.camera, move.target, now=now)
         _log.info("camera %s goes from worker %s to %s, to even out the loads", move.camera, source, move.target)
 
     def _finish(self, now: float) -> None:
+        self._see_progress(now)
         outcome = self.handovers.finish(self._is_ready, now=now)
         for move in outcome.done:
             _log.info("camera %s is scored by worker %s from now on", move.camera, move.target)
         for move in outcome.given_up:
-            self._avoided[move.target] = now + AVOID, self._why_given_up(move)
-            _log.warning("%s", self._avoided[move.target][1])
+            why = self._why_given_up(move)
+            _log.warning("%s", why)
+            self._trust.fail(move.camera, move.target, now)
+            if self._scores(move.camera, move.source):  # else the camera may be to blame
+                self._avoided[move.target] = now + AVOID, why
+
+    def _see_progress(self, now: float) -> None:
+        """Who gets on with fetching a gallery is given the time for it."""
+        moving = self.handovers.moving
+        fetched = {camera: self._fetching(camera, move.target) for camera, move in moving.items()}
+        for camera, words in fetched.items():
+            if words and words != self._fetched.get(camera, words):
+                self.handovers.comes_nearer(camera, now=now)
+        self._fetched = fetched
+
+    def _fetching(self, camera: str, worker: str) -> tuple[str, ...]:
+        """How far a worker is with the galleries of a camera."""
+        report = self.workers[worker].report
+        fetching = report.fetching if report is not None else {}
+        return tuple(f"{scene}: {fetching[scene]}" for scene in self._cameras[camera].scenes if scene in fetching)
 
     def _why_given_up(self, move: Handover) -> str:
-        report = self.workers[move.target].report
-        fetching = report.fetching if report is not None else {}
-        words = [f"{scene}: {fetching[scene]}" for scene in self._cameras[move.camera].scenes if scene in fetching]
+        words = "; ".join(self._fetching(move.camera, move.target)) or "it does not say why"
         return (
-            f"camera {move.camera} stays with worker {move.source}: worker {move.target} was not ready for it within "
-            f"{READY_WITHIN:g} s ({'; '.join(words) or 'it does not say why'})"
+            f"camera {move.camera} stays with worker {move.source}: worker {move.target} was not ready for it in time "
+            f"({words})"
         )
 
-    def _is_ready(self, camera: str, worker: str) -> bool:
+    def _scores(self, camera: str, worker: str) -> bool:
+        """Whether it scores a camera now, whatever it was told since."""
         post = self.workers.get(worker)
-        if post is None or post.report is None or not self._is_at_work(worker):
-            return False
-        return post.took_orders and camera in post.report.ready
+        return post is not None and post.report is not None and self._is_at_work(worker) and camera in post.report.ready
+
+    def _is_ready(self, camera: str, worker: str) -> bool:
+        return self._scores(camera, worker) and self.workers[worker].took_orders
 
 
 def _load(report: WorkerReport, config: Config, *, on_gpu: bool) -> WorkerLoad:

@@ -18,7 +18,7 @@ NODE_FOLDER = "SPADE_NODE_FOLDER"
 class StationSetting:
     """Everything that a station is told before its first orders."""
 
-    text: str  # the user's configuration; ``${NAME}`` as it stands there
+    text: str = field(repr=False)  # the user's configuration; ``${NAME}`` as it stands. Some write passwords in it
     address: str  # by which other machines reach this node: an IP address of it
     base: str = "."  # folder that relative paths in the configuration are relative to, on every node
     named: str = "configuration"  # how errors call it

@@ -29,7 +29,7 @@ import zmq
 from stream.cluster.directory_client import DirectoryAddress, DirectoryClient
 from stream.cluster.directory_watch import DirectoryWatch
 from stream.cluster.model import OutboxPlace, OutboxState
-from stream.cluster.outbox_line import OutboxLine, check_since
+from stream.cluster.outbox_line import OutboxLine, check_since, first_number
 from stream.endpoints import SecureSocket, parse_endpoint
 from stream.errors import UsageError
 from stream.feed import BEAT_S, check_subscription
@@ -109,6 +109,7 @@ class ClusterSubscriber:
         self._handed_out: tuple[str, int] | None = None
         self._known: tuple[OutboxPlace, ...] | None = None
         self._old_gaps: list[OutboxGap] = []  # of outboxes that were forgotten
+        self._old_places: dict[str, int] = {}  # likewise the last number of each
 
     # -- how it stands ------------------------------------------------------------------------------------------------
 
@@ -254,17 +255,19 @@ class ClusterSubscriber:
         self._forget(set(self._lines) - {place.id for place in told})
 
     def _line(self, place: OutboxPlace, *, first: bool) -> OutboxLine:
-        return OutboxLine(place, subscribe=self._subscribe, since=self._start(place, first=first), clock=self._clock)
+        return OutboxLine(
+            place,
+            subscribe=self._subscribe,
+            since=self._start(place, first=first),
+            remembered=self._name is not None and self._since is None,
+            clock=self._clock,
+        )
 
     def _start(self, place: OutboxPlace, *, first: bool) -> int | None:
         """The number that an outbox is asked for first."""
-        if self._since is None:
-            if self._name is not None or (first and place.state is OutboxState.LIVE):
-                return None
-            # "From now on": nothing of an outbox that came later was told before, and of one that was missing then
-            # only what was known.
-            return place.last_seq if first else 0
-        return self._since if isinstance(self._since, int) else self._since.get(place.id, 0)
+        if (last := self._old_places.pop(place.id, None)) is not None:
+            return last  # it was forgotten, and is there again all the same
+        return first_number(place, since=self._since, named=self._name is not None, first=first)
 
     def _subscribe(self, place: OutboxPlace, since: int | None) -> AlertSubscriber:
         secure: SecureSocket | None = self._address.secure_to(place.server) if place.server else None
@@ -295,5 +298,7 @@ class ClusterSubscriber:
             _log.warning("outbox %s was forgotten: the directory names it no more", name)
             line = self._lines.pop(name)
             line.close()
+            if line.last_seq is not None:
+                self._old_places[name] = line.last_seq
             self._turns.remove(name)
             self._old_gaps += [OutboxGap(name, gap) for gap in line.gaps]

@@ -93,8 +93,15 @@ class WorkerParts:
         for served in others:
             file = self._folder.run.path / f"feed-{served.state.name}.yaml"
             keep(file, node_config.feed_config(self._folder.run.config, state=served.state, feed=served.endpoint))
-            children.append(self._child(self._feed_name(served.state), ("feed", str(file)), Stage.FEED, SILENCE_LIGHT))
+            # Of a stage of which none is given up: an outbox that turns out damaged must not end the worker's own feed.
+            children.append(self._child(self._feed_name(served.state), ("feed", str(file)), Stage.SINKS, SILENCE_LIGHT))
         return children
+
+    def renew_outboxes(self) -> frozenset[str]:
+        """Takes up outboxes whose file was replaced; returns which processes have to start anew."""
+        found = self.shelf.renew()
+        names = {self._feed_name(state) for state in found}
+        return frozenset(names | ({WORKER} if self._folder.path in found else set()))
 
     def leave_lost_ports(self, processes: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
         """Another port where somebody has taken one while its process was not there; returns which processes have to

@@ -18,6 +18,7 @@ from stream.cluster import worker_words
 from stream.cluster.model import StationState, WorkerOrders, WorkerReport
 from stream.cluster.node_folder import NodeFolder
 from stream.cluster.node_galleries import NodeGalleries
+from stream.cluster.outbox_shelf import claim_usable
 from stream.cluster.processes import Processes
 from stream.cluster.station_setting import StationSetting
 from stream.cluster.worker_files import WorkerFiles
@@ -49,7 +50,7 @@ class WorkerStation:
     Raises:
         ConfigError: the configuration is wrong.
         UsageError, KeyFileError: the node's folder cannot be used.
-        OutboxError: the outbox of this worker cannot be used.
+        OutboxError: no outbox can be made on this disk.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class WorkerStation:
         with ExitStack() as undo:  # what is claimed here must be free for another try
             self._node = NodeFolder(setting.node_folder())
             self._key = self._node.key_folder().local.public
-            self._folder = self._node.claim(index)
+            self._folder = claim_usable(self._node, index)
             undo.callback(self._folder.close)
             self.name = f"{self._node.name}:{self._folder.number}"
             assigned = self._folder.run.path / "assigned.json"
@@ -181,6 +182,8 @@ class WorkerStation:
             self._look(now)
 
     def _look(self, now: float) -> None:
+        if replaced := self._parts.renew_outboxes():
+            self._go_on(replaced, tell=False)
         self._parts.shelf.look()
         self._cached = tuple(sorted(self._galleries.cached()))
         status = worker_words.own_status(self._parts.config.status, self._score.report().get(WORKER))

@@ -17,6 +17,7 @@ from spade_core.gallery_layout import CALIBRATION, MANIFEST, file_entry, manifes
 from stream.commands import enroll_camera
 from stream.config import Config
 from stream.evaluate.workspace import SceneFootage
+from stream.progress import Form
 from stream.stopping import StopSignal
 
 BORROWED = ("k", "kappa", "levels", "neighbours", "seed", "sigma")
@@ -49,7 +50,12 @@ def find_galleries(config: Config, footage: Sequence[SceneFootage], earlier: Pat
 
 
 def enroll_missing(
-    config: Config, footage: Sequence[SceneFootage], galleries: Mapping[str, SceneGallery], *, stop: StopSignal
+    config: Config,
+    footage: Sequence[SceneFootage],
+    galleries: Mapping[str, SceneGallery],
+    *,
+    stop: StopSignal,
+    progress: Form = "bar",
 ) -> dict[str, Gallery]:
     """Opens all galleries; makes those that are not there yet from all training frames of their scene."""
     opened, extractor = {}, None
@@ -63,7 +69,8 @@ def enroll_missing(
 
             extractor = extractor_of(config)
         camera = config.camera(scene.camera).model_copy(update={"source": str(scene.train), "fps": None})
-        opened[scene.scene.name] = enroll_camera(config, camera, extractor, capacity=None, stop=stop)
+        made = enroll_camera(config, camera, extractor, capacity=None, stop=stop, progress=progress)
+        opened[scene.scene.name] = made
         _note(gallery.folder).write_text(json.dumps(_made_from(config, scene), indent=1), encoding="utf-8")
     return opened
 

@@ -8,25 +8,26 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from spade_core.gallery import Gallery
 from stream.config import Config, build_config
 from stream.durable import write_durably
 from stream.errors import StreamError, UsageError
 from stream.evaluate.datasets import open_dataset
 from stream.evaluate.document import RunFacts, curves_of, metrics_of
-from stream.evaluate.galleries import enroll_missing, find_galleries
+from stream.evaluate.galleries import SceneGallery, enroll_missing, find_galleries
 from stream.evaluate.maps import MapFigures, judge_maps
 from stream.evaluate.options import EvalOptions
 from stream.evaluate.pictures import APART, Shown, choose, write_pictures
 from stream.evaluate.plan import Plan, Scored
 from stream.evaluate.report import write_page
 from stream.evaluate.scored import ScoredClip, ScoredScene, load_scene
-from stream.evaluate.scoring import score_footage
+from stream.evaluate.scoring import Scoring, score_footage
 from stream.evaluate.workspace import check_settings, chosen_scenes, link_scene, settings
 from stream.progress import progress_bar
 from stream.replay import join_scores, prepare_folder, socket_folder
@@ -34,16 +35,34 @@ from stream.stopping import StopSignal
 
 CONFIG, METRICS, CURVES, REPORT = "eval.yaml", "metrics.json", "curves.json", "report.html"
 
+Score = Callable[[Plan, dict[str, Any], StopSignal], Scored]
+"""Enrolls and scores with a method of ours: the plan, its configuration as plain values, asked to stop -> what came of
+it."""
 
-def run_eval(options: EvalOptions, *, stopping: StopSignal) -> int:
+
+def score_all(plan: Plan, values: dict[str, Any], stopping: StopSignal) -> Scored:
+    """On this machine: enrolment, then the pipeline."""
+    places, config = settle_galleries(plan, values)
+    galleries = enroll_missing(config, plan.footage, places, stop=stopping)
+    path = plan.options.out / CONFIG
+    scoring = score_footage(config, path, plan.footage, every=plan.options.every, stopping=stopping)
+    return read_back(plan, places, galleries, scoring)
+
+
+def run_eval(options: EvalOptions, *, stopping: StopSignal, score: Score = score_all) -> int:
     """Evaluates, leaves ``metrics.json`` and ``report.html`` in OUT, and returns the exit code.
+
+    Args:
+        options: see there.
+        stopping: polled.
+        score: what scores the clips, unless the method is somebody else's.
 
     Raises:
         DatasetError: the dataset is not there, or not what its name says.
         UsageError: OUT holds something else, or a value cannot be used.
         StreamError: it is not complete; the figures of what was scored are there all the same.
     """
-    document = evaluate(options, stopping=stopping)
+    document = evaluate(options, stopping=stopping, score=score)
     print(_line(document))
     print(f"look at {options.out / REPORT}")
     if document["incomplete"]:
@@ -51,7 +70,7 @@ def run_eval(options: EvalOptions, *, stopping: StopSignal) -> int:
     return 0
 
 
-def evaluate(options: EvalOptions, *, stopping: StopSignal) -> dict[str, Any]:
+def evaluate(options: EvalOptions, *, stopping: StopSignal, score: Score = score_all) -> dict[str, Any]:
     """As :func:`run_eval`; returns what ``metrics.json`` holds."""
     began, started_at = time.monotonic(), time.time()
     dataset = open_dataset(options.dataset, options.root)
@@ -68,7 +87,7 @@ def evaluate(options: EvalOptions, *, stopping: StopSignal) -> dict[str, Any]:
         config = build_config(values, where="eval", base=options.out.resolve(), environment={})
         plan = Plan(options, dataset, footage, config)
         (options.out / CONFIG).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-        scored = (_score_peer if options.is_peer else _score)(plan, values, stopping=stopping)
+        scored = (_score_peer if options.is_peer else score)(plan, values, stopping)
     picks = choose(scored.scenes, plan.which, apart=APART if dataset.kind == "video" else 0.0)
     maps = _judge(plan, scored.scenes, wanted={pick.frame for pick in picks})
     facts = RunFacts(
@@ -108,21 +127,24 @@ def _prepare(options: EvalOptions) -> None:
             entry.unlink()
 
 
-def _score(plan: Plan, values: dict[str, Any], *, stopping: StopSignal) -> Scored:
-    """Our own methods: enrolment, then the pipeline."""
+def settle_galleries(plan: Plan, values: dict[str, Any]) -> tuple[dict[str, SceneGallery], Config]:
+    """Where each scene's gallery comes from, and the configuration with that in it, which is also written to OUT."""
     places = find_galleries(plan.config, plan.footage, plan.options.galleries)
     values["scenes"] = {name: {"gallery": str(place.folder)} for name, place in places.items() if place.reused}
-    path = plan.options.out / CONFIG
-    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    config = build_config(values, where="eval", base=plan.options.out.resolve(), environment={})
-    galleries = enroll_missing(config, plan.footage, places, stop=stopping)
-    scoring = score_footage(config, path, plan.footage, every=plan.options.every, stopping=stopping)
+    (plan.options.out / CONFIG).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    return places, build_config(values, where="eval", base=plan.options.out.resolve(), environment={})
+
+
+def read_back(
+    plan: Plan, places: Mapping[str, SceneGallery], galleries: Mapping[str, Gallery], scoring: Scoring
+) -> Scored:
+    """What the pipeline has left in OUT: scores, maps and alerts of all scenes."""
     alerting = {name for name, place in places.items() if plan.dataset.kind == "video" and not place.borrowed}
     frames = {name: len(gallery) for name, gallery in galleries.items()}
     return Scored(_load(plan, frames, alerting), galleries, scoring.frames_per_second, scoring.problems)
 
 
-def _score_peer(plan: Plan, values: dict[str, Any], *, stopping: StopSignal) -> Scored:
+def _score_peer(plan: Plan, values: dict[str, Any], stopping: StopSignal) -> Scored:
     """Somebody else's method, in this process."""
     from stream.evaluate.peer import score_with_peer  # loads torch
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from stream.config import Config
 from stream.errors import ProcessMisconfigured, StreamError
 from stream.evaluate.workspace import SceneFootage
+from stream.progress import Form
 from stream.replay import run_with_progress
 
 
@@ -21,7 +22,13 @@ class Scoring:
 
 
 def score_footage(
-    config: Config, path: Path, footage: Sequence[SceneFootage], *, every: int, stopping: Callable[[], bool]
+    config: Config,
+    path: Path,
+    footage: Sequence[SceneFootage],
+    *,
+    every: int,
+    stopping: Callable[[], bool],
+    progress: Form = "bar",
 ) -> Scoring:
     """Scores all test clips, with a bar that counts frames. What is scored is in the score log, whatever happens.
 
@@ -30,7 +37,9 @@ def score_footage(
     """
     clock, expected = ScoringClock(config.scores), sum(scene.expected(every) for scene in footage)
     try:
-        outcome = run_with_progress(config, path, expected=expected, stopping=stopping, on_tick=clock.look)
+        outcome = run_with_progress(
+            config, path, expected=expected, stopping=stopping, on_tick=clock.look, form=progress
+        )
         problems = [f"{failure}: its footage was not read to the end" for failure in outcome.failed]
     except ProcessMisconfigured:
         raise

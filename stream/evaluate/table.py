@@ -9,7 +9,7 @@ from stream.durable import write_durably
 from stream.errors import UsageError
 from stream.evaluate.compare import run_compare
 from stream.evaluate.options import EvalOptions
-from stream.evaluate.run import run_eval
+from stream.evaluate.run import Score, run_eval, score_all
 from stream.evaluate.tables import TABLES
 from stream.replay import prepare_folder
 from stream.stopping import StopSignal
@@ -17,7 +17,7 @@ from stream.stopping import StopSignal
 MARKER = "table.txt"
 
 
-def run_table(options: EvalOptions, name: str, *, stopping: StopSignal) -> int:
+def run_table(options: EvalOptions, name: str, *, stopping: StopSignal, score: Score = score_all) -> int:
     """Runs all variants into ``OUT/VARIANT`` and compares them; returns the exit code.
 
     Of faithful SPADE the first variant enrolls; the others use its galleries, whose features are the same. Their
@@ -40,9 +40,8 @@ def run_table(options: EvalOptions, name: str, *, stopping: StopSignal) -> int:
         parameters = {**options.parameters, **variant.method_settings}
         method = parameters.pop("name")
         folder = options.out / variant.folder
-        run_eval(
-            replace(options, out=folder, method=method, parameters=parameters, galleries=galleries), stopping=stopping
-        )
+        variant_options = replace(options, out=folder, method=method, parameters=parameters, galleries=galleries)
+        run_eval(variant_options, stopping=stopping, score=score)
         folders.append(folder)
         if method == "spade":
             galleries = galleries or folder / "galleries"

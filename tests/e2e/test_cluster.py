@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from stream.bench.clips import Footage, make_films
-from stream.bench.cluster_demo import DemoOptions, Shown, account, failures, show
+from stream.bench.cluster_demo import DemoOptions, show
+from stream.bench.cluster_findings import Shown, account, failures
 from stream.bench.cluster_site import Site, all_scored, site_settings
 
-from .helpers import Finished, spade
+from .helpers import Finished, spade, wait_until
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -73,10 +74,17 @@ def _kill_the_run(site: Site, told: Story) -> None:
     assert site.process is not None
     os.kill(site.process.pid, signal.SIGKILL)
     site.process.wait()
+    runs = _runs_at_work(site)
     site.start_run()
+    wait_until(lambda: _runs_at_work(site) > runs, "the next run has the cluster")
     document = site.wait(lambda d: all_scored(d, cameras=CAMERAS), "the cluster goes on", seconds=120)
     told.taken_over = [name for name, camera in document["cameras"].items() if camera["worker"] != before[name]]
     told.ended = site.stop_run()
+
+
+def _runs_at_work(site: Site) -> int:
+    """How many runs have said so far that the control has their configuration."""
+    return site.log.read_text().count("its directory is")
 
 
 def test_cameras_are_spread_evenly_before_anything_happens(story: Story) -> None:

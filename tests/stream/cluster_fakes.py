@@ -22,6 +22,12 @@ from stream.cluster.model import (
 from stream.config import Config, build_config
 from stream.errors import StationLost, StreamError
 
+
+def key_of(node: str) -> str:
+    """Public key of a node's own programs."""
+    return f"local-{node}".ljust(40, "0")
+
+
 STEP = 0.25  # s between two rounds of the control
 WALL = 1_700_000_000.0  # Unix seconds when a test begins
 DIRECTORY = ("tcp://10.0.0.1:8480", "directory-key")
@@ -156,7 +162,7 @@ class FakeWorker(FakeStation):
             self.orders.generation,
             f"tcp://{self.disk.name}:{self.port}",
             f"server-{self.disk.name}",
-            f"local-{self.disk.name}",
+            key_of(self.disk.name),
             (outbox,),
             {camera: self._camera(camera) for camera in self.orders.cameras},
             self.ready if self.state is StationState.RUNNING else (),
@@ -190,7 +196,7 @@ class FakeReaders(FakeStation):
             StationState.RUNNING,
             "",
             self.orders.generation,
-            f"local-{self.disk.name}",
+            key_of(self.disk.name),
             {camera: {"state": "running"} for camera in self.orders.cameras},
         ).to_text()
 
@@ -285,7 +291,7 @@ class World:
         data = {"state": str(self.folder), "cameras": each, "cluster": self.cluster}
         return build_config(data, where="test", base=self.folder, environment={})
 
-    def start(self, text: str = "") -> Control:
+    def start(self, text: str = "", operator: str | None = None) -> Control:
         """A control, the first one or one that is started again."""
         self.control = Control(
             self.config,
@@ -294,6 +300,7 @@ class World:
             access=lambda: self.access,
             directory=DIRECTORY,
             text=text,
+            operator=operator,
             let_in=lambda nodes: self.let_in.append(dict(nodes)),
             clock=self.time.clock,
             wall=self.time.wall,

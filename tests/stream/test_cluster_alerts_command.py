@@ -150,6 +150,7 @@ def test_a_cluster_whose_directory_does_not_answer_is_an_error_for_who_does_not_
     [
         (("--since", "7"), "each has its own"),
         (("--name", "a name"), "must be 1 to 64 letters"),
+        (("--name", "collect"), "the run collects its alerts"),  # it would be told that these are safe
     ],
 )
 def test_wrong_words_are_wrong_usage(campus: SecureCampus, alerts: Any, words: tuple[str, ...], said: str) -> None:

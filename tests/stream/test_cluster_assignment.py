@@ -66,7 +66,7 @@ def configured(**values: Any) -> CameraLoad:
 def test_a_share_is_the_part_of_a_workers_time_that_a_camera_takes() -> None:
     gpu, four_cores = worker("gpu", cost=0.005), worker("cpu", cost=0.05, lanes=4)
 
-    assert (gpu.capacity, four_cores.capacity) == (200, pytest.approx(80))
+    assert [gpu.capacity, four_cores.capacity] == pytest.approx([200, 80])
     assert share(camera("gate", 10), gpu) == pytest.approx(0.05)
     assert share(camera("gate", 10), four_cores) == pytest.approx(0.125)
 

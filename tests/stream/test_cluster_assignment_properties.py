@@ -56,7 +56,7 @@ def settled(
     cameras: Cameras, workers: Workers, placed: dict[str, str], *, most: int = 4
 ) -> tuple[dict[str, str], list[Move]]:
     """Where everybody is in the end, each round's moves being done before the next; and all moves that it took."""
-    placed, made = dict(placed), []
+    placed, made = dict(placed), list[Move]()
     for _ in range(ENOUGH):
         moves = plan_moves(cameras, workers, placed, moving=(), most=most, fill=FILL)
         if not moves:

@@ -101,3 +101,22 @@ def test_an_event_that_can_never_be_stored_is_not_tried_for_ever(store: Store) -
 def test_a_time_that_cannot_be_is_now(store: Store, since: Any) -> None:
     events(store).tell(says("LIVE", since=since))
     assert store.events[0].at_time == NOW
+
+
+def test_of_very_many_changes_no_call_records_for_long_and_all_are_recorded_in_the_end() -> None:
+    """A collector that gives no sign of life for 15 s is killed; each event is a synchronous write."""
+    now = [0.0]
+
+    class Slow(Store):
+        def record_event(self, event: StateEvent) -> int:
+            now[0] += 0.4  # s
+            return super().record_event(event)
+
+    store = Slow()
+    told = CameraEvents(store, wall=lambda: NOW, clock=lambda: now[0])
+    cameras = {f"gate-{n}": says("LIVE")["gate"] for n in range(7)}
+    told.tell(cameras)
+    assert len(store.events) == 3  # 1.2 s
+    for _ in range(2):
+        told.tell(cameras)
+    assert [event.camera for event in store.events] == list(cameras)

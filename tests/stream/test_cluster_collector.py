@@ -252,10 +252,14 @@ def test_a_gap_is_an_error_in_the_log_and_stays_known(run: Run, caplog: pytest.L
     a.commit(1, 2, 3)
     a.disk.outbox.remove_through(2)
     run.campus.tell()
+    run.campus.directory.tell_document(a_document())
     with run.collecting() as collector, caplog.at_level(logging.ERROR):
         until(collector, run.stored)
         collector.tell()
     assert "outbox a: alerts 1 to 2 are gone for good" in caplog.text
+    worker = run.status()["worker"]
+    assert (worker["state"], "outbox a: 2 alerts are gone for good" in worker["reason"]) == ("DEGRADED", True)
+    run.files.document.unlink()
     run.campus.tell()
     document = a_document(outboxes=[a.place().to_json()])
     run.campus.directory.tell_document(document)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from cluster_fakes import WALL, FakeWorker, World
+from cluster_fakes import WALL, FakeWorker, World, key_of
 
 from stream.cluster.model import Access, OutboxState, StationState, WorkerOrders
 from stream.errors import KeyFileError, UsageError
@@ -376,7 +376,7 @@ def test_a_camera_stays_where_it_is_scored_when_the_other_worker_does_not_get_re
 
     assert set(world.places().values()) == {"a:0"}
     assert world.fleet.worker("b").orders.cameras == ()
-    assert "stays with worker a:0: worker b:0 was not ready for it within 30 s" in world.problems()
+    assert "stays with worker a:0: worker b:0 was not ready for it in time" in world.problems()
     assert "no such bucket" in world.problems()
 
 
@@ -606,10 +606,10 @@ def test_what_operators_have_set_and_whom_to_let_in_goes_to_every_worker(tmp_pat
     for node in "ab":
         orders = world.fleet.worker(node).orders
         assert orders.operator == '{"revision": 3}'
-        assert orders.access.nodes == {"run": "local-run", "a": "local-a", "b": "local-b"}
+        assert orders.access.nodes == {"run": "local-run", "a": key_of("a"), "b": key_of("b")}
         assert orders.access.readers == {"reader-key": ("cam0",)}
         assert orders.access.subscribers == {"subscriber-key": ("guard",)}
-    assert world.let_in[-1] == {"a": "local-a", "b": "local-b"}
+    assert world.let_in[-1] == {"a": key_of("a"), "b": key_of("b")}
 
 
 def test_keys_that_cannot_be_read_are_a_problem_and_those_of_before_stay(tmp_path: Path) -> None:
@@ -688,3 +688,15 @@ def test_the_document_is_json_and_tells_of_everything(tmp_path: Path) -> None:
     camera = document["cameras"]["cam0"]
     assert camera["scored"] == 7
     assert {"worker", "reader", "state", "reason", "since", "generation", "scene", "drops"} <= set(camera)
+
+
+def test_two_nodes_with_one_folder_are_a_problem_that_says_what_each_needs(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.fleet.add("a")
+    world.run(5.0)
+    assert "are called" not in world.problems()
+
+    world.fleet.add("a", life=2)  # a second machine whose disk is a copy, or which has mounted the same folder
+    world.run(5.0)
+
+    assert "2 nodes are called a (10.0.0.2, 10.0.0.3): each needs a folder of its own" in world.problems()

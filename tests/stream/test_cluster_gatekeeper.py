@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cluster_fakes import FakeFleet, Time, World
+from cluster_fakes import FakeFleet, Time, World, key_of
 
 from stream.cluster.gatekeeper import LOOK_EVERY, Gatekeeper
 from stream.cluster.model import Access
@@ -20,7 +20,7 @@ def test_a_node_that_is_gone_keeps_its_key_because_it_comes_back_with_it(tmp_pat
     world.fleet.kill("a")
     world.run(10)
 
-    assert world.fleet.worker("b").orders.access.nodes["a"] == "local-a"
+    assert world.fleet.worker("b").orders.access.nodes["a"] == key_of("a")
 
 
 def test_keys_that_cannot_be_written_are_tried_again_after_a_while() -> None:

@@ -397,6 +397,18 @@ def asked(campus: Campus, stack: ExitStack) -> Asked:
     return Asked(campus, stack)
 
 
+def test_a_reader_that_waits_long_for_a_worker_asks_less_often(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    times: list[float] = []
+    monkeypatch.setattr(asked.guide._client, "ask_place", lambda camera: times.append(asked.clock.now) or True)
+    began = asked.clock.now
+    for _ in range(100):
+        asked.guide.poll(connected=False)
+        asked.clock.now += 0.25
+
+    assert sum(at - began < 10 for at in times) == 40  # four times a second
+    assert sum(at - began >= 10 for at in times) == 15
+
+
 def test_the_same_place_is_told_once(asked: Asked, old: Worker) -> None:
     asked.campus.book.put("gate", old)
 

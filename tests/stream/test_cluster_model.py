@@ -266,3 +266,14 @@ def test_half_a_character_is_refused() -> None:
 
     with pytest.raises(ValueError, match="no text that UTF-8 can hold"):
         WorkerReport.from_text(text)
+
+
+def test_a_station_with_more_to_say_than_may_travel_is_still_understood() -> None:
+    """Were its report refused, it would count as silent, and its cameras would be taken away for its honesty."""
+    many = "; ".join(f"the reader of camera-{n} is waiting" for n in range(500))
+    reader = ReaderReport("n1:readers", "n1", StationState.DEGRADED, many, 1, "k")
+    worker = WorkerReport("n1:0", "n1", StationState.DEGRADED, many, 1, "", "", "k", (), fetching={"yard": many})
+
+    assert ReaderReport.from_text(reader.to_text()).reason == many[: MAX_WORDS - 3] + "..."
+    found = WorkerReport.from_text(worker.to_text())
+    assert found.reason == found.fetching["yard"] == many[: MAX_WORDS - 3] + "..."

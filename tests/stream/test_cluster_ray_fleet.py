@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from stream.cluster.fleet import Node
 from stream.cluster.ray_fleet import RayAnswer, RayFleet, RayStation, as_node, kill_all
-from stream.errors import StationLost
+from stream.errors import StationLost, StreamError
 
 
 class RayError(Exception):
@@ -97,6 +97,19 @@ def test_ray_is_asked_for_its_nodes_once_a_second() -> None:
         assert [node.address for node in fleet.nodes()] == ["10.0.0.2"]
 
     assert ray.asked == 2
+
+
+def test_a_ray_that_does_not_say_which_nodes_there_are_is_an_error_that_the_control_survives() -> None:
+    ray = FakeRay()
+    ray.nodes = _raise  # type: ignore[method-assign]
+    fleet = RayFleet(ray, "a", worker=object, readers=object, worker_cpus=4, gpus=True)
+
+    with pytest.raises(StreamError, match="Ray does not say which nodes there are"):
+        fleet.nodes()
+
+
+def _raise() -> NoReturn:
+    raise ConnectionError("the head is away")
 
 
 def test_an_answer_is_done_when_ray_has_it() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from stream.cluster.reading import CameraWish, ReaderPlace, assign_readers
+from stream.cluster.reading import CameraWish, ReaderPlace, assign_readers, even_out
 
 
 def stations(*each: tuple[str, str | None]) -> dict[str, ReaderPlace]:
@@ -63,3 +63,37 @@ def test_a_camera_is_read_beside_its_worker_unless_that_makes_counts_uneven() ->
 
     assert read["cam0"] == read["cam1"] == "b:readers"  # one more than the other has
     assert counts(read, ("a:readers", "b:readers")) == [1, 3]
+
+
+def test_cameras_go_to_a_station_that_joins_a_few_at_a_time_until_it_is_not_felt_any_more() -> None:
+    places, read = stations(("a", None), ("b", None)), {f"cam{number}": "a:readers" for number in range(8)}
+    steps = []
+    while moves := even_out(cameras(8), places, read, most=2):
+        steps.append(len(moves))
+        read |= moves
+
+    assert steps == [2, 1]  # 8 and 0, 6 and 2, 5 and 3: two cameras more are not worth a move
+    assert counts(read, places) == [5, 3]
+
+
+def test_a_few_cameras_more_of_many_are_not_worth_a_move() -> None:
+    read = {f"cam{number}": "a:readers" if number < 40 else "b:readers" for number in range(71)}
+
+    assert even_out(cameras(71), stations(("a", None), ("b", None)), read, most=9) == {}  # 40 and 31: not a quarter
+    del read["cam70"]
+    assert len(even_out(cameras(70), stations(("a", None), ("b", None)), read, most=9)) == 1
+
+
+def test_no_camera_is_moved_out_of_its_network_or_away_from_a_source_that_would_begin_anew() -> None:
+    read = {f"cam{number}": "a:readers" for number in range(6)}
+    ending = [CameraWish(f"cam{number}", None, None, stays=True) for number in range(6)]
+
+    assert even_out(cameras(6, network="plant"), stations(("a", "plant"), ("b", None)), read, most=4) == {}
+    assert even_out(ending, stations(("a", None), ("b", None)), read, most=4) == {}
+
+
+def test_the_camera_that_comes_beside_its_worker_is_moved_first() -> None:
+    read = {f"cam{number}": "a:readers" for number in range(4)}
+    wishes = [*cameras(3, node="a"), CameraWish("cam3", None, "b")]
+
+    assert even_out(wishes, stations(("a", None), ("b", None)), read, most=1) == {"cam3": "b:readers"}

@@ -20,15 +20,16 @@ from test_cluster_worker_files import FakeCache
 
 from stream.assigned import Assigned, read_assigned
 from stream.child import ChildSpec, Stage
-from stream.cluster import reader_station, worker_station
+from stream.cluster import outbox_shelf, reader_station, worker_station
 from stream.cluster.model import ReaderOrders, StationState, WorkerOrders
 from stream.cluster.node_folder import NodeFolder
 from stream.cluster.node_galleries import NodeGalleries
+from stream.cluster.outbox_id import known_outbox_id
 from stream.cluster.reader_station import ReaderStation
 from stream.cluster.station_setting import StationSetting
 from stream.cluster.worker_station import LEFT_OVER_AFTER, WorkerStation
 from stream.config import load_config
-from stream.errors import ConfigError, StateBusy
+from stream.errors import ConfigError, OutboxError, StateBusy
 from stream.health import write_status
 from stream.outbox import Outbox
 
@@ -310,15 +311,84 @@ def test_a_worker_comes_back_to_its_name_and_its_outbox(bench: Bench) -> None:
 def test_a_worker_that_cannot_begin_leaves_its_folder_to_the_next_try(bench: Bench) -> None:
     with pytest.raises(ConfigError):
         WorkerStation(StationSetting("cameras: []", "127.0.0.1", folder=str(bench.folder / "node")))
-    node = NodeFolder(bench.folder / "node")
-    outbox = node.path / "worker-0" / "outbox.sqlite"
-    node.claim(0).close()
-    outbox.write_bytes(b"something else" * 100)
-    with pytest.raises(Exception, match="not a database"):
-        bench.worker()
-    outbox.unlink()
 
     assert bench.worker().report().worker.endswith(":0")
+
+
+def test_a_worker_whose_outbox_is_damaged_goes_on_with_another_and_says_so_until_it_is_restored(bench: Bench) -> None:
+    before = bench.worker().report()
+    bench.stations.pop().close()
+    outbox = bench.folder / "node" / "worker-0" / "outbox.sqlite"
+    whole = outbox.read_bytes()
+    outbox.write_bytes(b"something else" * 100)
+
+    station = bench.worker()
+    score, feeds = Written.made[-2:]
+
+    report = station.report()
+    assert report.worker.endswith(":1")
+    assert report.outboxes[0].id != before.outboxes[0].id
+    assert score.names == {"worker"}
+    bench.until(lambda: "not a database" in station.report().reason)
+    assert outbox.read_bytes() == b"something else" * 100  # for whoever can make something of it
+
+    outbox.write_bytes(whole)
+    bench.until(lambda: feeds.names == {"feed", "feed worker-0"})
+    assert station.report().outboxes[1].id == before.outboxes[0].id
+    assert "database" not in station.report().reason
+
+
+def test_on_a_disk_that_takes_no_outbox_at_all_a_worker_does_not_begin(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(state: Path) -> str:
+        raise OutboxError(f"{state}: the outbox cannot be opened: no room. Free some disk space")
+
+    monkeypatch.setattr(outbox_shelf, "open_outbox", full)
+    with pytest.raises(OutboxError, match="Free some disk space"):
+        bench.worker()
+
+    monkeypatch.undo()
+    NodeFolder(bench.folder / "node").claim(0).close()  # nobody holds it
+
+
+def test_an_outbox_that_is_replaced_while_it_is_served_is_another_one_and_its_processes_start_anew(
+    bench: Bench,
+) -> None:
+    station = bench.worker()
+    score, feeds = Written.made
+    before = station.report().outboxes[0]
+    state = bench.folder / "node" / "worker-0"
+    (state / "outbox.sqlite").unlink()
+    Outbox(state / "outbox.sqlite", state / "evidence").close()
+
+    bench.until(lambda: station.report().outboxes[0].id != before.id)
+
+    assert score.changes == [({"worker"}, {"worker"}, set())]
+    assert feeds.changes == [({"feed"}, {"feed"}, set())]
+    after = station.report().outboxes[0]
+    assert after.id == known_outbox_id(state / "outbox.sqlite") != before.id
+    assert after.endpoint == before.endpoint
+
+
+def test_an_outbox_that_was_left_here_and_is_taken_away_is_not_made_anew(bench: Bench) -> None:
+    left = bench.folder / "node" / "worker-5"
+    NodeFolder(bench.folder / "node").claim(5).close()
+    Outbox(left / "outbox.sqlite", left / "evidence").close()
+    station = bench.worker()
+    feeds = Written.made[1]
+    bench.until(lambda: "feed worker-5" in feeds.names)
+    assert next(child for child in feeds.children if child.name == "feed worker-5").stage is Stage.SINKS
+
+    (left / "outbox.sqlite").unlink()
+    bench.until(lambda: feeds.names == {"feed"})
+
+    assert not (left / "outbox.sqlite").exists()
+    assert len(station.report().outboxes) == 1
+
+
+def test_what_a_station_is_started_with_shows_no_password_that_stands_in_the_configuration() -> None:
+    assert "hunter2" not in repr(StationSetting("cameras: [{source: 'rtsp://me:hunter2@cam/1'}]", "127.0.0.1"))
 
 
 # The readers

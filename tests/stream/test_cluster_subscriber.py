@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+import zmq
 from collect_fakes import DIRECTORY, KEY, Campus, a_campus, alert, numbers, take, wait_for
 
 from stream.cluster.model import OutboxPlace, OutboxState
 from stream.cluster.subscriber import ClusterSubscriber, OutboxGap
 from stream.errors import UsageError
 from stream.messages import CameraState, Evidence, StateEvent
-from stream.subscriber import Gap
+from stream.outbox import Outbox
+from stream.subscriber import AlertSubscriber, Gap
 
 
 @pytest.fixture
@@ -200,6 +203,50 @@ def test_another_outbox_at_a_known_address_is_never_taken_for_the_one_that_was_t
         assert numbers(found, "b") == [("b", 1), ("b", 2), ("b", 3)]
 
 
+def test_a_disk_that_is_back_with_an_older_copy_of_its_outbox_loses_no_alert_that_gets_an_old_number(
+    campus: Campus,
+) -> None:
+    a = campus.node("a")
+    a.commit(1, 2)
+    campus.tell()
+    with campus.subscriber(name="archive") as alerts:
+        for each in take(alerts, 2):
+            alerts.ack(each.outbox, each.alert.seq)
+        wait_for(lambda: a.disk.outbox.acknowledged() == {"archive": 2}, alerts.listen)
+        a.kill()
+        campus.tell(a.lost())
+        wait_for(lambda: alerts.missing, alerts.listen)
+        a.disk.outbox.close()
+        a.disk.paths[0].unlink()
+        a.disk.outbox = Outbox(*a.disk.paths)  # as it was before the first alert
+        a.start()
+        campus.tell()
+        wait_for(lambda: "since 2 is ahead" in alerts.problems.get("a", ""), lambda: alerts.poll(0.05))
+        a.commit(8, 9)  # they are its alerts 1 and 2 now
+        found = take(alerts, 2)
+        assert [(each.alert.seq, each.alert.alert_id) for each in found] == [(1, "a-8"), (2, "a-9")]
+        assert alerts.problems == {}
+
+
+def test_an_outbox_for_which_no_socket_can_be_had_is_named_and_holds_up_no_other(
+    campus: Campus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = campus.node("a"), campus.node("b")
+    b.commit(1)
+    subscribe = AlertSubscriber._subscribe
+
+    def no_file_is_left(subscriber: AlertSubscriber) -> zmq.Socket[bytes]:
+        if subscriber._endpoint.url == a.endpoint:
+            raise zmq.ZMQError(errno.EMFILE, "Too many open files")
+        return subscribe(subscriber)
+
+    monkeypatch.setattr(AlertSubscriber, "_subscribe", no_file_is_left)
+    campus.tell()
+    with campus.subscriber(since=0) as alerts:
+        assert numbers(take(alerts, 1)) == [("b", 1)]
+        wait_for(lambda: "Too many open files" in alerts.problems.get("a", ""), lambda: alerts.poll(0.05))
+
+
 def test_an_outbox_that_is_forgotten_is_asked_no_more(campus: Campus) -> None:
     a, b = campus.node("a", serving=False), campus.node("b")
     campus.tell(a.lost(), b.place())
@@ -209,6 +256,19 @@ def test_an_outbox_that_is_forgotten_is_asked_no_more(campus: Campus) -> None:
         b.commit(1)
         assert numbers(take(alerts, 1)) == [("b", 1)]
         assert [place.id for place in alerts.outboxes] == ["b"]
+
+
+def test_a_forgotten_outbox_that_is_there_again_goes_on_where_it_was(campus: Campus) -> None:
+    a, b = campus.node("a"), campus.node("b")
+    a.commit(1, 2)
+    campus.tell()
+    with campus.subscriber(since=0) as alerts:
+        assert numbers(take(alerts, 2)) == [("a", 1), ("a", 2)]
+        campus.tell(b.place())
+        wait_for(lambda: len(alerts.outboxes) == 1, alerts.listen)
+        a.commit(3)
+        campus.tell()
+        assert numbers(take(alerts, 1)) == [("a", 3)]
 
 
 def test_camera_events_say_from_which_outbox_they_come(campus: Campus) -> None:

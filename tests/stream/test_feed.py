@@ -15,6 +15,7 @@ from feed_fakes import PATIENCE_S, Clock, Peer, Place, a_place, an_alert, fill, 
 from stream import feed as feed_module
 from stream.errors import EndpointBusy, LinkLost, UsageError
 from stream.feed import BEAT_S, FORGET_S, WINDOW
+from stream.health import CameraHealth
 from stream.messages import Alert, CameraState, Evidence, StateEvent
 from stream.outbox import Outbox
 from stream.subscriber import SILENT_S, AlertSubscriber, Gap, request_status
@@ -362,6 +363,18 @@ def test_a_status_that_fails_does_not_stop_the_feed(place: Place, status: Callab
 def test_the_status_can_be_asked_for_from_outside(place: Place) -> None:
     with place.serving():
         assert request_status(place.endpoint, PATIENCE_S)["feed"]["last_seq"] == 0
+
+
+def test_the_status_of_thousands_of_cameras_is_told_whole(place: Place) -> None:
+    camera = {**CameraHealth("yard").to_json(), "reason": "r" * 500, "worker": "w" * 100}
+    cameras = {f"camera-{n}": camera for n in range(3000)}
+    told: list[dict[str, Any]] = []
+    with stepped(place, status=lambda: {"cameras": cameras}) as (feed, _):
+        asking = threading.Thread(target=lambda: told.append(request_status(place.endpoint, PATIENCE_S)))
+        asking.start()
+        while asking.is_alive():
+            feed.step(0.01)
+    assert told[0]["cameras"] == cameras
 
 
 def test_a_feed_that_is_not_there_gives_no_status(place: Place) -> None:

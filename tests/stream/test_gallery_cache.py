@@ -327,6 +327,27 @@ def test_what_another_process_of_this_machine_wants_stays(
     assert frames_of(other, "gate") == 4
 
 
+def test_what_another_process_wants_stays_though_it_fetches_for_long(
+    new_cache: Callable[..., GalleryCache], publish: Callable[..., None], clock: Clock, tmp_path: Path
+):
+    for scene in ("gate", "yard"):
+        publish(scene)
+    mine, other = new_cache(keep_unused=0), new_cache(keep_unused=0)
+    other.want(["gate"])
+    other.step()
+
+    def slow(operation: str, path: str) -> None:
+        if operation == "read" and "yard" in path:
+            clock.pass_by(KEPT_FOR / 2)
+            mine.step()
+            assert (tmp_path / "cache" / "gate").exists(), f"deleted while {path} came"
+
+    FaultyFileSystem.fault = staticmethod(slow)
+    other.want(["gate", "yard"])
+    other.step()
+    assert (frames_of(other, "gate"), frames_of(other, "yard")) == (4, 4)
+
+
 def test_a_copy_that_somebody_deleted_is_fetched_again(
     cache: GalleryCache, publish: Callable[..., None], clock: Clock, tmp_path: Path
 ):

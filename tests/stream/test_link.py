@@ -718,3 +718,13 @@ def test_where_cameras_may_still_come_a_reader_that_is_too_early_is_told_to_come
     net.server.admit(["gate"])
     net.run_until(lambda: client.connected)
     net.server.close()
+
+
+def test_a_confirmation_that_is_no_number_confirms_nothing() -> None:
+    with LinkClient(None, camera="cam", mode=Mode.REPLAY) as link:
+        link._flow.unscored = [a_packet(seq=3)]
+        link._handle(Envelope(Kind.BEAT, {"scored": "9"}, ()))
+        assert not link.settled
+
+        link._handle(Envelope(Kind.BEAT, {"scored": 3}, ()))
+        assert link.settled

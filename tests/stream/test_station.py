@@ -62,7 +62,7 @@ def processes(config: Config) -> list[ChildSpec]:
 class Site:
     """A station over a file that the test edits."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, anew: frozenset[str] = frozenset()) -> None:
         self.file, self.state = folder / "site.yaml", folder / "state"
         self.file.write_text(ONE)
         self.asked, self.said = False, list[str]()
@@ -75,6 +75,7 @@ class Site:
             processes=processes,
             reloading=Reloading(self.file, self._take_request, self.load, self.said.append),
             notifier=self.notifier,
+            anew=anew,
             monotonic=self.clock,
             wall=lambda: self.clock.now,
         )
@@ -239,6 +240,15 @@ def test_the_service_is_ready_when_its_processes_are(site: Site) -> None:
     site.tick()
     site.tick()
     assert site.notifier.told == ["READY=1", "STATUS=running"]
+
+
+def test_what_is_to_start_anew_with_every_configuration_does() -> None:
+    with short_folder() as folder:
+        site = Site(folder, anew=frozenset({"collect"}))
+        site.reload(TWO)
+        site.folder.close()
+
+    assert site.supervisor.changes[0].restart == {"collect"}
 
 
 def test_a_reload_is_told_from_its_beginning_to_its_end(site: Site) -> None:

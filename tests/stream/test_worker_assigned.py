@@ -1,4 +1,4 @@
-"""A worker of a cluster: it says for which cameras it is ready, and lets go of one without a word of its end."""
+"""A worker of a cluster: it says for which cameras it is ready, and of which it has let go."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker_bench import LOW, Bench, FakeLink, Ticking, a_frame, joined
 
 from spade_core.errors import GalleryNotFound
 from stream.assigned import Assigned, AssignedWatch, write_assigned
-from stream.messages import Mode
+from stream.messages import CameraState, Mode, StateEvent
 from stream.scene_choice import SceneEntry, ScenePlan
 from stream.worker import Worker
 
@@ -96,8 +96,13 @@ def test_but_not_for_one_that_cannot_be_opened(bench: Bench) -> None:
     assert assigned(bench)["ready"] == ["gate"]
 
 
-@pytest.mark.parametrize(("in_a_cluster", "said"), [(True, []), (False, ["removed from the configuration"])])
-def test_a_camera_that_goes_to_another_worker_has_not_ended(bench: Bench, in_a_cluster: bool, said: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("in_a_cluster", "said"),
+    [(True, ["not scored by this worker any more"]), (False, ["removed from the configuration"])],
+)
+def test_of_a_camera_that_goes_to_another_worker_an_outbox_does_not_say_for_ever_that_it_is_live(
+    bench: Bench, in_a_cluster: bool, said: list[str]
+) -> None:
     fewer = bench.settings(cameras={"back": "yard"})
 
     def between(worker: Worker) -> None:
@@ -120,6 +125,17 @@ def test_a_camera_that_goes_to_another_worker_has_not_ended(bench: Bench, in_a_c
     assert "gate" not in bench.status["cameras"]
     events = [event for event in bench.outbox.events_after(0, limit=100) if event.camera == "gate"]
     assert [event.reason for event in events if str(event.state) == "ENDED"] == said
+
+
+def test_nor_of_one_that_it_lost_when_it_was_killed(bench: Bench) -> None:
+    bench.outbox.record_event(StateEvent("attic", CameraState.LIVE, "frames arrive", 5.0))
+    bench.outbox.record_event(StateEvent("cellar", CameraState.ENDED, "end of the source", 6.0))
+
+    run(bench, Opened("yard"), [])
+
+    states = {event.camera: (str(event.state), event.reason) for event in bench.outbox.camera_states()}
+    assert states["attic"] == ("ENDED", "not scored by this worker any more")
+    assert states["cellar"] == ("ENDED", "end of the source")
 
 
 def test_damaged_orders_are_a_degraded_state(bench: Bench) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stream.bench.cluster_demo import Shown, Watched, failures, is_even, look, messages, rows
+from stream.bench.cluster_findings import Shown, Watched, failures, is_even, look, messages, rows
 from stream.bench.cluster_overhead import Reading
 from stream.bench.cluster_overhead import rows as overhead_rows
 from stream.bench.cluster_site import all_scored, spread
@@ -132,7 +132,13 @@ def test_the_rows_tell_the_story() -> None:
 
     assert found["a node dies"]["all_scored_s"] == 6.0
     assert found["after the death of a node"]["most"] == 2.0
-    assert found["alert messages"] == {"committed": 9.0, "on_dead_node": 2.0, "lost": 0.0, "back_after_s": 0.0}
+    assert found["alert messages"] == {
+        "committed": 9.0,
+        "on_dead_node": 2.0,
+        "unfetched": 0.0,
+        "lost": 0.0,
+        "back_after_s": 0.0,
+    }
 
 
 def test_messages_of_all_outboxes_under_a_folder_are_counted_once(tmp_path: Path) -> None:
