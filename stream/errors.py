@@ -61,6 +61,10 @@ class ConfigError(StreamError):
         lines = "\n".join(f"  - {problem}" for problem in self.problems)
         super().__init__(f"{where}: {len(self.problems)} problem{'s' * (len(self.problems) != 1)}\n{lines}")
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, tuple[str, ...]]]:
+        # As an actor of Ray raises it, it goes to another process; by default only the message would, and not arrive.
+        return type(self), (self.where, self.problems)
+
 
 class UsageError(StreamError):
     """A value given on the command line cannot be used."""

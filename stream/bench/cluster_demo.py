@@ -22,7 +22,7 @@ from stream.bench.clips import Footage, make_films
 from stream.bench.cluster_findings import Shown, Watched, account, is_even, look, messages, rows, summary
 from stream.bench.cluster_site import Site, all_scored, site_settings, spread
 from stream.bench.folder import kept_folder
-from stream.bench.local_ray import command_of, descendants
+from stream.bench.process_tree import command_of, descendants
 from stream.bench.result import BenchResult
 from stream.cluster.run_command import COLLECT
 from stream.errors import StreamError

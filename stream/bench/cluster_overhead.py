@@ -21,8 +21,9 @@ from stream.bench.clips import Footage, make_films
 from stream.bench.cluster_demo import fresh_folder
 from stream.bench.cluster_site import Site, all_scored, make_sensitive, site_settings
 from stream.bench.folder import kept_folder
-from stream.bench.local_ray import command_of, descendants, free_port
+from stream.bench.local_ray import free_port
 from stream.bench.process_stats import usage
+from stream.bench.process_tree import command_of, descendants
 from stream.bench.result import BenchResult, Row
 from stream.config import build_config
 from stream.errors import StreamError

@@ -27,6 +27,7 @@ from stream.config import Config, build_config
 from stream.errors import StreamError
 from stream.keys import load_local
 from stream.operator_settings import change_settings, with_factor
+from stream.stopping import StopSignal
 
 COPIES = 3
 """Nodes that keep a copy of a gallery ready: so many that whoever takes a camera over has it."""
@@ -109,6 +110,14 @@ class Site:
         nodes = self.folder / "nodes"
         nodes.mkdir(exist_ok=True)
         self.ray = LocalRay(nodes)
+        if isinstance(self.stopping, StopSignal):
+            self.stopping.at_second(self.kill)
+
+    def kill(self) -> None:
+        """Kills all of it at once and waits for nothing; for a signal handler. The run's own processes end with it."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+        self.ray.kill_all()
 
     def __enter__(self) -> Site:
         return self
@@ -128,7 +137,7 @@ class Site:
 
     def start(self, nodes: Mapping[str, int]) -> None:
         """Starts the head, so many nodes with so many cores, and the run."""
-        self.ray.start_head()
+        self.ray.start_head(stopping=self.stopping)
         for name, cpus in nodes.items():
             self.ray.add(name, cpus=cpus)
         self.ray.await_joined(stopping=self.stopping)
@@ -140,7 +149,12 @@ class Site:
         command = [sys.executable, "-m", "stream", "run", str(self.path), "--cluster", self.ray.address]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                env=self.ray.surroundings,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
 
     def document(self) -> dict[str, Any]:

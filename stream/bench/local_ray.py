@@ -15,11 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stream.bench.process_tree import descendants, runs, with_variable
 from stream.errors import StreamError, UsageError
 
 NODE_FOLDER = "SPADE_NODE_FOLDER"
@@ -35,6 +36,10 @@ START_GAP, HEAD_GAP = 1.0, 4.0
 """Seconds between the starts of two nodes, and from the head's until the first one: what comes sooner often waits half
 a minute for the head's answer, and then ends (Ray 2.60)."""
 
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+"""Of the environment. Where a user has a token of Ray's (``~/.ray/auth_token``), nodes would ask for it by themselves,
+and programs that connect would not show it: they would try in vain for a while."""
+
 START_LABEL = "spade-start"
 """Label of a node that tells its starts apart."""
 
@@ -42,7 +47,6 @@ END_WAIT = 10.0
 """Seconds for killed processes to be gone."""
 
 _STORE_BYTES = 80 * 2**20  # of Ray's object store, its least: no frame ever goes there
-_PROC = Path("/proc")
 _AWAIT_NODES = """
 import sys, time, ray
 address, label, *starts = sys.argv[1:]
@@ -73,8 +77,10 @@ class LocalNode:
         """All processes of it that run now: descendants, and those that have lost their parent but have its folder."""
         if self.process is None:
             return []
-        found = dict.fromkeys([self.process.pid, *descendants(self.process.pid), *_with_folder(self.folder)])
-        return [pid for pid in found if _runs(pid)]
+        found = dict.fromkeys(
+            [self.process.pid, *descendants(self.process.pid), *with_variable(NODE_FOLDER, self.folder)]
+        )
+        return [pid for pid in found if runs(pid)]
 
 
 @dataclass(slots=True)
@@ -99,7 +105,13 @@ class LocalRay:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def start_head(self, *, cpus: int = 0, labels: Mapping[str, str] | None = None) -> LocalNode:
+    def start_head(
+        self,
+        *,
+        cpus: int = 0,
+        labels: Mapping[str, str] | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> LocalNode:
         """Starts the head, the machine that ``run`` is started on. Without cores it has no scoring worker."""
         # Paths of sockets are short: this folder is not inside the other one.
         self._temporary = tempfile.mkdtemp(prefix="ray-")
@@ -108,7 +120,7 @@ class LocalRay:
         node = self._node("head", cpus, labels, head)
         self.address = f"{_own_address()}:{port}"
         self.revive("head")
-        self.await_joined()
+        self.await_joined(stopping=stopping)
         self._start_due = time.monotonic() + HEAD_GAP
         return node
 
@@ -130,9 +142,17 @@ class LocalRay:
             killed.update(running)
             time.sleep(0.02)
         if node.process is not None:
-            node.process.wait(END_WAIT)
+            with suppress(subprocess.TimeoutExpired):  # it waits for the system; the others are to be killed, too
+                node.process.wait(END_WAIT)
             node.process = None
         return len(killed)
+
+    def kill_all(self) -> None:
+        """SIGKILL for all of it, once, and waits for none; for a signal handler."""
+        for node in list(self.nodes.values()):
+            for pid in node.processes():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def revive(self, name: str) -> None:
         """Starts a node that is not there, with the folder that it had."""
@@ -148,7 +168,7 @@ class LocalRay:
         with (self.folder / f"{node.name}.log").open("ab") as log:
             node.process = subprocess.Popen(
                 [_ray_program(), "start", *node.arguments, f"--labels={labels}"],
-                env={**self._surroundings, NODE_FOLDER: str(node.folder)},
+                env={**self.surroundings, NODE_FOLDER: str(node.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -172,7 +192,7 @@ class LocalRay:
                     started = [node.start for node in self.nodes.values() if node.process is not None]
                     waiting = subprocess.Popen(
                         [*program, *started],
-                        env=self._surroundings,
+                        env=self.surroundings,
                         stdout=subprocess.DEVNULL,
                         stderr=subprocess.DEVNULL,
                     )
@@ -197,8 +217,14 @@ class LocalRay:
         return bool(ended)
 
     @property
-    def _surroundings(self) -> dict[str, str]:
-        return {**(os.environ if self.environment is None else self.environment), "RAY_USAGE_STATS_ENABLED": "0"}
+    def temporary(self) -> Path:
+        """Folder of Ray's own files, with what actors say."""
+        return Path(self._temporary)
+
+    @property
+    def surroundings(self) -> dict[str, str]:
+        """Environment of whatever belongs to this cluster or connects to it."""
+        return {**(os.environ if self.environment is None else self.environment), **SETTINGS}
 
     def close(self) -> None:
         """Kills all of it. May be called twice."""
@@ -237,49 +263,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])
-
-
-def descendants(pid: int) -> Iterator[int]:
-    """Children of a process, their children, and so on, by process id, the nearest first."""
-    children: dict[int, list[int]] = {}
-    for folder in _PROC.iterdir():
-        if folder.name.isdigit():
-            with suppress(OSError):  # it has ended meanwhile
-                after_name = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-                children.setdefault(int(after_name[1]), []).append(int(folder.name))
-    waiting = list(children.get(pid, []))
-    while waiting:
-        child = waiting.pop(0)
-        yield child
-        waiting += children.get(child, [])
-
-
-def command_of(pid: int) -> str:
-    """Which command of ours a process is (``score``, ``read``, ...); empty: it is none, or has ended."""
-    try:
-        words = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return ""
-    at = words.index(b"stream") if b"stream" in words else len(words)
-    return words[at + 1].decode(errors="replace") if at + 1 < len(words) and words[at - 1] == b"-m" else ""
-
-
-def _with_folder(folder: Path) -> Iterator[int]:
-    mark = os.fsencode(f"{NODE_FOLDER}={folder}")
-    for process in _PROC.iterdir():
-        if process.name.isdigit():
-            with suppress(OSError):  # it has ended, or is another user's
-                if mark in (process / "environ").read_bytes().split(b"\0"):
-                    yield int(process.name)
-
-
-def _runs(pid: int) -> bool:
-    """It has not ended; a dead one that nobody has waited for yet has."""
-    try:
-        state = (_PROC / str(pid) / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
 
 
 def _ray_program() -> str:

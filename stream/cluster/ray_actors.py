@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from stream import logs
 from stream.cluster.fleet import CONFIGURE, DRAIN, ORDER, REPORT
 from stream.cluster.model import ReaderOrders, ReaderReport, StationState, WorkerOrders, WorkerReport
+from stream.cluster.ray_connect import whole
 from stream.cluster.ray_control import ControlDuty
 from stream.cluster.reader_station import ReaderStation
 from stream.cluster.settings_text import ClusterSettings
@@ -53,8 +54,14 @@ class WorkerActor:
         self._index, self._gpus = index, gpus
         self._station: WorkerStation | None = None
 
-    def ask(self, method: str, text: str = "") -> str:
-        """Does what the control asks for, and returns the report as text. Raises StreamError."""
+    def ask(self, method: str, *parts: str) -> str:
+        """Does what the control asks for, and returns the report as text. Raises StreamError.
+
+        Args:
+            method: see ``stream.cluster.fleet``.
+            parts: of its text; see ``ray_connect.pieces``.
+        """
+        text = whole(parts)
         if method == CONFIGURE and self._station is None:
             self._station = WorkerStation(_setting(text), index=self._index, gpus=self._gpus)
         elif method == ORDER:
@@ -72,8 +79,9 @@ class ReaderActor:
     def __init__(self) -> None:
         self._station: ReaderStation | None = None
 
-    def ask(self, method: str, text: str = "") -> str:
+    def ask(self, method: str, *parts: str) -> str:
         """As :meth:`WorkerActor.ask`."""
+        text = whole(parts)
         if method == CONFIGURE and self._station is None:
             self._station = ReaderStation(_setting(text))
         elif method == ORDER:
@@ -96,9 +104,10 @@ class ControlActor:
     def __init__(self, cluster: str, ray_node: str) -> None:
         self._duty = ControlDuty(cluster, ray_node, worker=WorkerActor, readers=ReaderActor)
 
-    def configure(self, text: str) -> str:
+    def configure(self, *parts: str) -> str:
         """Takes a configuration; see :class:`stream.cluster.settings_text.ClusterSettings`. Returns its health."""
-        settings = ClusterSettings.from_text(text)
+        settings = ClusterSettings.from_text(whole(parts))
+        settings.check_version()
         _log_as(settings)
         self._duty.configure(settings)
         return self._duty.health()
@@ -110,6 +119,11 @@ class ControlActor:
 
     def health(self) -> str:
         """What it was told last, where its directory is, whether it has drained."""
+        return self._duty.health()
+
+    def follow(self) -> str:
+        """The same, for the run that has this control: as long as it asks, it is there."""
+        self._duty.followed()
         return self._duty.health()
 
     def document(self) -> str:
@@ -134,6 +148,7 @@ class ControlActor:
 
 def _setting(text: str) -> StationSetting:
     settings = ClusterSettings.from_text(text)
+    settings.check_version()
     _log_as(settings)
     return StationSetting(
         text=settings.config,
@@ -148,7 +163,7 @@ def _setting(text: str) -> StationSetting:
 
 
 def _log_as(settings: ClusterSettings) -> None:
-    logs.set_up(settings.log_level, process="cluster", form=settings.log_format or "human")
+    logs.set_up(settings.log_level, process="cluster", form=settings.log_format or settings.parsed().log.format)
 
 
 def _address() -> str:
@@ -160,6 +175,7 @@ def _address() -> str:
 def _do(station: _Station, method: str, text: str) -> None:
     if method == CONFIGURE:
         settings = ClusterSettings.from_text(text)
+        settings.check_version()
         station.configure(settings.config, settings.environment)
     elif method == DRAIN:
         station.drain()

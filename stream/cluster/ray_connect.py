@@ -30,6 +30,7 @@ ANSWER_WAIT = 10.0
 
 _PIECE = 24 << 10  # characters of an argument, of four bytes at most: Ray takes up to 100 KiB in a message
 _OTHER_VERSION = "Version mismatch"  # how Ray begins to say that the cluster has another one than this program
+_TOKEN = "If it wants a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE"
 _MOST_LINES, _MOST_WORDS = 8, 600  # lines and characters of what Ray says
 _POLL = 0.2  # s between two looks at whether a wait is to end
 _SHORT = 12  # hex digits of a node's id in the names of actors: unique among the nodes that a cluster ever has
@@ -115,7 +116,8 @@ def connect(address: str) -> Any:
         said = _brief(error, lines=_MOST_LINES)
         if said.startswith(_OTHER_VERSION):
             raise UsageError(f"--cluster {address}: {said}. Install the same versions on all machines") from None
-        raise LinkLost(f"--cluster {address}: {said}. Is Ray running here ('ray status')?") from None
+        wants = "" if os.environ.get("RAY_AUTH_MODE") else f" {_TOKEN}"
+        raise LinkLost(f"--cluster {address}: {said}. Is Ray running here ('ray status')?{wants}") from None
     return ray
 
 
@@ -204,10 +206,9 @@ def ask(
         raise LinkLost(f"the control does not answer ({type(error).__name__})") from None
 
 
-def document_of(address: str, cluster: str) -> Mapping[str, Any]:
-    """What the control says of the whole cluster, asked through Ray. Raises UsageError, LinkLost."""
-    with connected(address) as ray:
-        return read_object(ask(ray, control_of(ray, cluster), "document").encode())
+def document_of(ray: Any, cluster: str) -> Mapping[str, Any]:
+    """What the control says of the whole cluster. Raises LinkLost."""
+    return read_object(ask(ray, control_of(ray, cluster), "document").encode())
 
 
 def directory_of(address: str, cluster: str, key: Path | None = None) -> tuple[str, str, SecretKey]:

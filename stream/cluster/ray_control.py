@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stream import __version__
 from stream.cluster.control import Control
 from stream.cluster.directory import DirectoryServer
 from stream.cluster.model import Access, OutboxPlace, Place
@@ -29,6 +30,12 @@ log = logging.getLogger(__name__)
 
 STEP_EVERY = 0.25
 """Seconds between two rounds of the control."""
+
+STANDS_STILL = 10.0
+"""Seconds without the end of a round after which that is a problem."""
+
+FOLLOWED_WITHIN = 5.0
+"""Seconds since a run has asked last for which it counts as alive: it asks twice a second."""
 
 RUN_MACHINE = "run"
 """Name under which the programs of the machine that runs the cluster are known to the other ones."""
@@ -58,6 +65,8 @@ class ControlDuty:
         self._directory = ("", "")  # endpoint for other machines, public key
         self._operator = ""  # token of what operators have set
         self._problem = ""
+        self._followed = float("-inf")  # when a run has asked last; monotonic
+        self._round = time.monotonic()  # when the last round ended
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -101,6 +110,8 @@ class ControlDuty:
             return json.dumps(
                 {
                     "cluster": self._cluster,
+                    "version": __version__,
+                    "followed": time.monotonic() - self._followed < FOLLOWED_WITHIN,
                     "ray_node": self._ray_node,
                     "token": settings.token if settings else "",
                     "operator": self._operator,
@@ -114,7 +125,19 @@ class ControlDuty:
 
     def document(self) -> str:
         """JSON: the state of the whole cluster. Raises LinkLost while there is no configuration."""
-        return json.dumps(self._at_work().document())
+        return json.dumps(self._document())
+
+    def followed(self) -> None:
+        """A run is there, and has this control."""
+        self._followed = time.monotonic()
+
+    def _document(self) -> dict[str, Any]:
+        """With what the control cannot say of itself: that its rounds fail, or do not end."""
+        document, still = self._at_work().document(), time.monotonic() - self._round
+        own = [f"a round of the control failed: {self._problem}"] if self._problem else []
+        if still > STANDS_STILL:
+            own.append(f"the control has not gone round for {still:.0f} s: nothing is moved or started again")
+        return {**document, "problems": [*own, *document["problems"]]}
 
     def close(self) -> None:
         """Ends every station and the directory. May be called twice."""
@@ -135,7 +158,7 @@ class ControlDuty:
         keys = keys_of(config)
         make_folder(keys)
         folder = load_folder(keys)
-        book = _LateBook(self._at_work)
+        book = _LateBook(self._at_work, self._document)
         server = DirectoryServer(config.cluster.directory, book, secure=CurveServer(folder, Role.LOCAL))
         try:
             self._directory = _advertised(config), folder.server.public
@@ -160,7 +183,7 @@ class ControlDuty:
         except BaseException:
             server.close()
             raise
-        self._server = server
+        self._server, self._round = server, time.monotonic()
         self._start("control", self._go_round)
         self._start("directory", lambda: server.run(self._closing.is_set))
 
@@ -180,14 +203,15 @@ class ControlDuty:
                 if str(error) != self._problem:
                     log.exception("a round of the control failed")
                 self._problem = str(error) or type(error).__name__
+            self._round = time.monotonic()
             self._closing.wait(max(0.02, STEP_EVERY - (time.monotonic() - began)))
 
 
 class _LateBook:
     """What the directory answers from. The control is made after the directory, whose endpoint may be taken."""
 
-    def __init__(self, control: Callable[[], Control]) -> None:
-        self._control = control
+    def __init__(self, control: Callable[[], Control], document: Callable[[], Mapping[str, Any]]) -> None:
+        self._control, self._document = control, document
 
     def place(self, camera: str) -> Place:
         """See :class:`stream.cluster.directory.Book`."""
@@ -199,7 +223,7 @@ class _LateBook:
 
     def document(self) -> Mapping[str, Any]:
         """See :class:`stream.cluster.directory.Book`."""
-        return self._control().document()
+        return self._document()
 
 
 def check_stays(old: Config | None, new: Config) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stream.cluster.fleet import Answer, Node, Station, StationLost
-from stream.cluster.ray_connect import NAMESPACE, belongs, readers_name, worker_name
+from stream.cluster.ray_connect import NAMESPACE, belongs, pieces, readers_name, worker_name
 from stream.errors import StreamError
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class RayStation:
     def ask(self, method: str, text: str = "") -> Answer:
         """See :class:`stream.cluster.fleet.Station`."""
         try:
-            return RayAnswer(self.ray, self.name, self.actor.ask.remote(method, text))
+            return RayAnswer(self.ray, self.name, self.actor.ask.remote(method, *pieces(text)))
         except self.ray.exceptions.RayError as error:
             raise StationLost(f"{self.name} cannot be asked ({type(error).__name__})", dead=False) from None
 

@@ -9,17 +9,23 @@ import logging
 import os
 import secrets
 import threading
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from stream.cluster.ray_connect import NAMESPACE, ask, control_name
+from stream import __version__
+from stream.cluster.ray_connect import NAMESPACE, ask, control_name, pieces
 from stream.cluster.ray_control import check_stays
+from stream.cluster.ray_fleet import kill_all
 from stream.cluster.settings_text import ClusterSettings, named_variables
 from stream.config import Config
 from stream.errors import ConfigError, LinkLost, StreamError, UsageError
 from stream.fields import as_object, read_object, text
 
 log = logging.getLogger(__name__)
+
+_POLL = 0.1  # s
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at the control."""
@@ -30,8 +36,8 @@ START_WAIT = 60.0
 LOOK_WAIT = 5.0
 """Seconds within which it has to say how it is."""
 
-END_WAIT = 20.0
-"""Seconds for it to end all stations."""
+END_WAIT = 12.0
+"""Seconds for it to end all stations; then they are ended from here."""
 
 
 class ControlLink:
@@ -52,28 +58,65 @@ class ControlLink:
         self._life = secrets.token_hex(8)  # of this run: a new one tells everything again
         self._closing, self._drain = threading.Event(), threading.Event()
         self._problem = ""
+        self._made = False  # whether this run has started the control
+        self._stopping: Callable[[], bool] = lambda: False
         self.directory = ("", "")  # endpoint and public key
         self.drained = False
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
 
-    def begin(self, config_text: str) -> None:
+    def begin(self, config_text: str, *, stopping: Callable[[], bool] = lambda: False) -> None:
         """Starts the control, or takes over one that an earlier run has left, and tells it the configuration.
+
+        Args:
+            config_text: of the run.
+            stopping: polled; gives it up.
 
         Raises:
             UsageError: the cluster of this name is run from another machine, or with another state folder.
-            LinkLost: it does not start, or cannot work; says why.
+            LinkLost: it does not start, or cannot work; says why. Or it was given up.
         """
-        told = self._health(self._started(), START_WAIT)
+        self._stopping = stopping
+        try:
+            told = self._health(self._started(), START_WAIT)
+            self._check_ours(told)
+            if told.get("version") != __version__:
+                self._replace(str(told.get("version") or "an older one"))
+            self._configure(config_text, found=bool(told["state"]))
+        except BaseException:
+            self._abandon()
+            raise
+        finally:
+            self._stopping = lambda: False
+
+    def _check_ours(self, told: Mapping[str, Any]) -> None:
+        stop = "stop that run" if told.get("followed") else f"'spade-stream cluster stop --name {self._name}' ends it"
         if told["ray_node"] != self._node:
             raise UsageError(
-                f"the cluster {self._name!r} is run on another machine: stop it there, or choose another cluster.name"
+                f"the cluster {self._name!r} is run on another machine: {stop}, or choose another cluster.name"
             )
         if told["state"] not in ("", str(self._config.state)):
             raise UsageError(
-                f"the cluster {self._name!r} is run with state {told['state']}: stop that run, or choose another "
-                "cluster.name"
+                f"the cluster {self._name!r} is run with state {told['state']}: {stop}, or choose another cluster.name"
             )
-        self._take(self._ask("configure", self._settings(config_text).to_text(), wait=START_WAIT))
+
+    def _replace(self, version: str) -> None:
+        """An earlier run has left a cluster of another version: neither would know what the other one means."""
+        log.warning(
+            "the cluster that runs is of spade-stream %s: it is ended, and started with %s", version, __version__
+        )
+        kill_all(self._ray, self._name)
+        until = time.monotonic() + START_WAIT
+        while self._exists() and time.monotonic() < until and not self._stopping():
+            time.sleep(_POLL)
+        self._health(self._started(), START_WAIT)
+
+    def _abandon(self) -> None:
+        """Takes a control away that this run has started, and that has nothing to do. Never raises."""
+        try:
+            if self._made and not self._take(ask(self._ray, self._actor(), "health", wait=LOOK_WAIT))["state"]:
+                self._ray.kill(self._actor(), no_restart=True)
+        except Exception as error:  # why it could not begin is told anyway
+            log.debug("the control was not taken away: %s", error)
 
     def follow(self) -> None:
         """From now on the control has whatever stands in the run's folder."""
@@ -87,14 +130,21 @@ class ControlLink:
         """Begins to end all work on the nodes; see :attr:`drained`."""
         self._drain.set()
 
-    def end(self) -> None:
-        """Ends all stations and the control. What cannot be ended is said."""
+    def end(self) -> bool:
+        """Ends all stations and the control. What cannot be ended is said, and then it returns False."""
         self._stop_following()
         try:
             self._ask("end", wait=END_WAIT)
-            self._ray.kill(self._actor(), no_restart=True)
         except (StreamError, ValueError, self._ray.exceptions.RayError) as error:
-            log.error("the cluster could not be ended: %s. 'spade-stream cluster stop' does it", error)
+            log.warning("the control does not end its stations (%s): they are ended from here", error)
+        try:
+            kill_all(self._ray, self._name)
+        except Exception as error:  # Ray has many kinds
+            log.error(
+                "the cluster could not be ended: %s. 'spade-stream cluster stop --name %s' does it", error, self._name
+            )
+            return False
+        return True
 
     def close(self) -> None:
         """Lets go of the control, which goes on. May be called twice."""
@@ -114,13 +164,13 @@ class ControlLink:
 
     def look(self) -> None:
         """Tells the control what it does not have. Raises StreamError, and what Ray raises."""
-        told = self._health(self._started(), LOOK_WAIT)
+        told = self._take(ask(self._ray, self._started(), "follow", wait=LOOK_WAIT))
         if self._drain.is_set():
             self.drained = bool(told["drained"]) or bool(self._take(self._ask("drain"))["drained"])
             return
         settings = self._settings((self._config.state / "run" / "config.yaml").read_text(encoding="utf-8"))
         if told["token"] != settings.token:
-            told = self._take(self._ask("configure", settings.to_text(), wait=START_WAIT))
+            told = self._take(self._ask("configure", *pieces(settings.to_text()), wait=START_WAIT))
         token, operator = self._operator()
         if told["operator"] != token:
             self._ask("set_operator", token, operator)
@@ -175,6 +225,7 @@ class ControlLink:
 
         from stream.cluster.ray_actors import ControlActor
 
+        self._made = True
         return (
             self._ray.remote(ControlActor)
             .options(
@@ -193,11 +244,27 @@ class ControlLink:
     def _actor(self) -> Any:
         return self._ray.get_actor(control_name(self._name), namespace=NAMESPACE)
 
+    def _exists(self) -> bool:
+        try:
+            self._actor()
+        except ValueError:
+            return False
+        return True
+
     def _ask(self, method: str, *arguments: str, wait: float = LOOK_WAIT) -> str:
-        return ask(self._ray, self._actor(), method, *arguments, wait=wait)
+        return ask(self._ray, self._actor(), method, *arguments, wait=wait, stopping=self._stopping)
+
+    def _configure(self, config_text: str, *, found: bool) -> None:
+        try:
+            self._take(self._ask("configure", *pieces(self._settings(config_text).to_text()), wait=START_WAIT))
+        except LinkLost as error:
+            if not found:
+                raise
+            remedy = f"'spade-stream cluster stop --name {self._name}' ends what an earlier run has left"
+            raise LinkLost(f"{error}. {remedy}") from None
 
     def _health(self, actor: Any, wait: float) -> dict[str, Any]:
-        return self._take(ask(self._ray, actor, "health", wait=wait))
+        return self._take(ask(self._ray, actor, "health", wait=wait, stopping=self._stopping))
 
     def _take(self, answer: str) -> dict[str, Any]:
         told = dict(read_object(answer.encode()))

@@ -10,10 +10,11 @@ import argparse
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from stream import logs, machine, security
 from stream.child import ChildSpec, Stage
@@ -22,7 +23,7 @@ from stream.cluster.ray_link import ControlLink
 from stream.cluster.run_keys import keys_of
 from stream.config import Config, parse_config, read_text
 from stream.console.checks import missing_files
-from stream.errors import ConfigError
+from stream.errors import ConfigError, LinkLost, ProcessFailed
 from stream.key_making import make_folder
 from stream.machine import SILENCE_LIGHT, supervisor_of
 from stream.notify import Notifier
@@ -37,9 +38,14 @@ COLLECT = "collect"
 """Name of the process that brings the alerts of all nodes here."""
 
 DRAIN_WAIT = 6.0
-"""Seconds that the nodes have to commit what is open, before the processes of this machine are drained in turn. The
-whole run so ends within 16 s."""
+"""Seconds that the nodes have to commit what is open, before the processes of this machine are drained in turn. So a
+run ends within 16 s where Ray and the control answer."""
 
+END_WITHIN = 40.0
+"""Seconds from the order to stop after which a run is over whatever hangs: draining nodes (6) and processes (10), the
+control's end (17), Ray's own. ``TimeoutStopSec`` of the service is above it."""
+
+_LOOK_EVERY = 0.25  # s
 
 OnTick = Callable[[Config, Path], Callable[[], None]]
 """Makes what is called about ten times a second while a configuration runs, from it and its path."""
@@ -55,6 +61,7 @@ def run_cluster(arguments: argparse.Namespace, stop: StopSignal, *, on_tick_of: 
 
     Raises:
         UsageError: no Ray, or another run has this cluster's name.
+        LinkLost: Ray or the control does not answer.
         ConfigError: the configuration is wrong.
         StateBusy: another run has the state folder.
     """
@@ -72,6 +79,7 @@ def run_cluster(arguments: argparse.Namespace, stop: StopSignal, *, on_tick_of: 
     ray = connect(arguments.cluster)
     stop.install()  # Ray has taken the signals over for itself
     hang_up.install()
+    end_surely(stop)
     link = ControlLink(ray, config, path, log_level=arguments.log_level, log_format=arguments.log_format)
     try:
         supervisor = supervisor_of(  # this is the one run of the state folder, before it tells the control anything
@@ -88,15 +96,46 @@ def run_cluster(arguments: argparse.Namespace, stop: StopSignal, *, on_tick_of: 
         )
         make_folder(keys_of(config))  # in the state folder, which is private by now
         stop.at_second(supervisor.kill_all)
-        link.begin(text)
+        try:
+            link.begin(text, stopping=stop)
+        except LinkLost:
+            if not stop():
+                raise
+            logs.tell("stopped before it had the cluster; one that ran before goes on ('spade-stream cluster stop')")
+            return 0
         link.follow()
         logs.tell(f"cluster {config.cluster.name}: its directory is {link.directory[0]}")
-        supervisor.run(Draining(stop, link))
-        link.end()
-        return 0
+        try:
+            supervisor.run(Draining(stop, link))
+        except ProcessFailed:
+            log.error("the nodes go on: 'spade-stream cluster stop --name %s' ends them", config.cluster.name)
+            raise
+        return 0 if link.end() else 1
     finally:
+        stop.ask()  # whatever ended it: see end_surely
         link.close()
         ray.shutdown()
+
+
+def end_surely(stop: StopSignal, *, within: float = END_WITHIN, leave: Callable[[int], Any] = os._exit) -> None:
+    """Ends this process with exit code 1, should it still be there so many seconds after it was asked to stop.
+
+    Ray waits for its head, where that is away, for a minute and more, also at the end of a program.
+
+    Args:
+        stop: asked.
+        within: s.
+        leave: does it; for tests.
+    """
+
+    def watch() -> None:
+        while not stop():
+            time.sleep(_LOOK_EVERY)
+        time.sleep(within)
+        log.error("the run did not end within %.0f s: something hangs, perhaps Ray. It is ended now", within)
+        leave(1)
+
+    threading.Thread(target=watch, name="end", daemon=True).start()
 
 
 def _alike(load: Callable[[str], Config], link: ControlLink) -> Callable[[str], Config]:

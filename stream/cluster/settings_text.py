@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stream import __version__
 from stream.config import Config, parse_config
+from stream.errors import UsageError
 from stream.fields import as_object, read_object, text
 
 MOST_TEXT = 1 << 24
@@ -25,17 +27,26 @@ _NAMED = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 class ClusterSettings:
     """A configuration on its way to another program."""
 
-    config: str  # the user's file; ``${NAME}`` as it stands there
+    config: str = field(repr=False)  # the user's file; ``${NAME}`` as it stands there. Some write passwords in it
     base: str  # what relative paths in it are relative to, on every machine
     named: str  # how errors call it
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # values for ``${NAME}``
     log_level: str = "info"
     log_format: str | None = None  # None: as the configuration says
     token: str = ""  # which telling this is: the control gives it back
+    version: str = __version__  # of the program that tells it
 
     def parsed(self) -> Config:
         """The configuration. Raises ConfigError."""
         return parse_config(self.config, where=self.named, base=Path(self.base), environment=self.environment)
+
+    def check_version(self) -> None:
+        """Raises UsageError where another version of this program tells it: neither knows what the other means."""
+        if self.version != __version__:
+            raise UsageError(
+                f"this node has spade-stream {__version__}, and the run {self.version or 'an older one'}: install the "
+                "same on all machines, and start Ray anew on this one"
+            )
 
     def to_text(self) -> str:
         """As it travels; without the token the same for the same settings."""
@@ -48,6 +59,7 @@ class ClusterSettings:
                 "log_level": self.log_level,
                 "log_format": self.log_format,
                 "token": self.token,
+                "version": self.version,
             }
         )
 
@@ -64,6 +76,7 @@ class ClusterSettings:
             text(fields, "log_level", most=16),
             None if fields.get("log_format") is None else text(fields, "log_format", most=16),
             text(fields, "token", most=128),
+            text(fields, "version", most=64) if "version" in fields else "",
         )
 
 

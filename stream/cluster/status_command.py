@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ DEFAULT_CLUSTER = "spade-stream"
 
 WATCH_EVERY = 2.0
 """Seconds between two pictures of ``--watch``."""
+
+RUN_SILENT = 6.0
+"""Seconds after which a run that has died is not there any more as far as the control knows; above its FOLLOWED_WITHIN,
+which this command does not load."""
 
 STOP_WAIT = 15.0
 """Seconds that ``cluster stop`` gives the nodes to commit what is open."""
@@ -83,15 +88,25 @@ def _add_address(command: argparse.ArgumentParser) -> None:
 
 
 def cluster_status(arguments: argparse.Namespace, stop: StopSignal) -> int:
-    """How the cluster stands. Exits 1 if something is not well."""
+    """How the cluster stands. Exits 1 if something is not well, or nobody says how it is."""
+    with _asked(arguments, stop) as ask_it:
+        if arguments.watch:
+            return _watch(ask_it, stop)
+        document = ask_it()
+    print(json.dumps(document, indent=1) if arguments.json else "\n".join(lines(document)))
+    return 1 if trouble(document) else 0
+
+
+def _watch(ask_it: Callable[[], Mapping[str, Any]], stop: StopSignal) -> int:
     while True:
-        document = _document(arguments)
-        if arguments.json:
-            print(json.dumps(document, indent=1))
-        else:
-            print((_CLEAR if arguments.watch else "") + "\n".join(lines(document)), flush=True)
-        if not arguments.watch or _stopped(stop, WATCH_EVERY):
-            return 1 if trouble(document) else 0
+        try:
+            document = ask_it()
+            text, bad = "\n".join(lines(document)), bool(trouble(document))
+        except LinkLost as error:  # it may be back in a moment, and that is what one watches for
+            text, bad = f"! {error}", True
+        print(_CLEAR + text, flush=True)
+        if _stopped(stop, WATCH_EVERY):
+            return 1 if bad else 0
 
 
 def _stopped(stop: StopSignal, seconds: float) -> bool:
@@ -114,14 +129,25 @@ def cluster_stop(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """Ends all actors of a cluster."""
     _need_ray(arguments.address, "stop")
     with connected(arguments.address) as ray:
+        stop.install()  # Ray has taken the signals over for itself
         try:
             control = control_of(ray, arguments.name)
+            _need_no_run(ray, control, arguments.name)
             _drain(ray, control, stop)
         except LinkLost as error:
             print(f"not drained: {error}")
         ended = kill_all(ray, arguments.name)
     print(f"{len(ended)} actor(s) of {arguments.name} ended" if ended else f"nothing of {arguments.name} runs")
     return 0
+
+
+def _need_no_run(ray: Any, control: Any, name: str) -> None:
+    """One that has just died is told from one that lives by what it does in the next seconds."""
+    until = time.monotonic() + RUN_SILENT
+    while json.loads(ask(ray, control, "health")).get("followed"):
+        if time.monotonic() > until:
+            raise UsageError(f"a run has the cluster {name!r}, and would start all of it again: stop that run instead")
+        time.sleep(0.2)
 
 
 def _drain(ray: Any, control: Any, stop: StopSignal) -> None:
@@ -137,14 +163,19 @@ def _need_ray(address: str, action: str) -> None:
         raise UsageError(f"cluster {action}: needs Ray's address (auto, HOST:PORT); {address} is a directory's")
 
 
-def _document(arguments: argparse.Namespace) -> Mapping[str, Any]:
+@contextmanager
+def _asked(arguments: argparse.Namespace, stop: StopSignal) -> Iterator[Callable[[], Mapping[str, Any]]]:
+    """What asks a cluster how it stands, over one connection."""
     if not is_directory(arguments.address):
-        return document_of(arguments.address, arguments.name)
+        with connected(arguments.address) as ray:
+            stop.install()  # Ray has taken the signals over for itself
+            yield lambda: document_of(ray, arguments.name)
+        return
     if arguments.key is None:
         raise UsageError(f"{arguments.address}: a directory wants a key: give --key FILE")
     address = DirectoryAddress(arguments.address, command_key(arguments.key))
     with DirectoryClient(address.endpoint, secure=address.secure()) as client:
-        return client.fetch_cluster(_ASK_WAIT)
+        yield lambda: client.fetch_cluster(_ASK_WAIT)
 
 
 # -- in words ---------------------------------------------------------------------------------------------------------
@@ -169,7 +200,11 @@ def trouble(document: Mapping[str, Any]) -> list[str]:
 
 
 def lines(document: Mapping[str, Any]) -> Iterator[str]:
-    """The state of a cluster for people."""
+    """The state of a cluster for people. What a camera or a node says cannot do anything to their terminal."""
+    return ("".join(c if c.isprintable() else " " for c in line) for line in _lines(document))
+
+
+def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     cameras = document.get("cameras", {})
     watched = sum(camera.get("state") in _WELL for camera in cameras.values())
     moves = document.get("moves", {})

@@ -14,7 +14,8 @@ from stream.bench.cluster_findings import Shown, Watched, failures, is_even, loo
 from stream.bench.cluster_overhead import Reading
 from stream.bench.cluster_overhead import rows as overhead_rows
 from stream.bench.cluster_site import all_scored, spread
-from stream.bench.local_ray import LocalNode, descendants
+from stream.bench.local_ray import LocalNode
+from stream.bench.process_tree import descendants
 from stream.messages import Alert, Evidence, iso_time
 from stream.outbox import Outbox
 from stream.sinks.trial import trial_alert, trial_evidence

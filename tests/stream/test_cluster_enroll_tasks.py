@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from nearly import nearly
 from task_fakes import GO, InProcess
 from tiny_extractor import tiny_extractor
 
 from spade_core.gallery import Gallery
+from spade_core.gallery_layout import CALIBRATION
 from stream import cli, commands
 from stream.cluster.enroll_tasks import enroll_config, enroll_on_cluster
 from stream.cluster.tasks import FOLDER, Runner
@@ -49,7 +52,13 @@ def enroll(path: Path, runner: InProcess, *words: str) -> int:
 
 
 def checksums(gallery: Path) -> dict[str, str]:
-    return {name: entry["sha256"] for name, entry in Gallery(gallery).manifest["files"].items()}
+    """Of everything in it but the thresholds, which are compared as numbers."""
+    files = Gallery(gallery).manifest["files"]
+    return {name: entry["sha256"] for name, entry in files.items() if name != CALIBRATION}
+
+
+def calibration(gallery: Path) -> Any:
+    return json.loads((gallery / Gallery(gallery).version / CALIBRATION).read_bytes())
 
 
 @pytest.fixture
@@ -74,9 +83,9 @@ def test_galleries_hold_the_same_bytes_as_those_of_one_machine(
     assert enroll(site(tmp_path / "spread"), runner) == 0
 
     for scene in ("gate", "yard"):
-        assert checksums(tmp_path / "spread" / "galleries" / scene) == checksums(
-            tmp_path / "alone" / "galleries" / scene
-        )
+        spread, alone = (tmp_path / name / "galleries" / scene for name in ("spread", "alone"))
+        assert checksums(spread) == checksums(alone)
+        assert nearly(calibration(spread), calibration(alone))
     assert [(task.name, task.network) for task in runner.tasks] == [("gate", None), ("yard", "north")]
     said = capsys.readouterr().out
     assert f"gate: gate/v000001 is in force in {tmp_path / 'spread' / 'galleries'}, made on node" in said

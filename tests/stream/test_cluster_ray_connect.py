@@ -23,11 +23,13 @@ from stream.cluster.ray_connect import (
     control_of,
     directory_of,
     is_directory,
+    pieces,
     ray_module,
     readers_name,
+    whole,
     worker_name,
 )
-from stream.errors import KeyFileError, LinkLost, UsageError
+from stream.errors import ConfigError, KeyFileError, LinkLost, UsageError
 from stream.key_making import make_folder
 from stream.keys import load_local
 
@@ -66,6 +68,10 @@ class FakeRay:
         if self._answer is None:
             raise ValueError(f"no actor {name}")
         return SimpleNamespace(health=SimpleNamespace(remote=lambda: None))
+
+    def wait(self, references: list[object], timeout: float) -> tuple[list[object], list[object]]:
+        late = isinstance(self._answer, GetTimeoutError)
+        return ([], references) if late else (references, [])
 
     def get(self, reference: object, timeout: float) -> object:
         if isinstance(self._answer, Exception):
@@ -106,7 +112,9 @@ def test_without_ray_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         ray_module()
 
 
-@pytest.mark.parametrize("address", ["nonsense:", ":6379", "host:name"])
+@pytest.mark.parametrize(
+    "address", ["", "nonsense:", ":6379", "host:name", "local", "localhost", "ray://host:10001", "http://host:1"]
+)
 def test_what_is_no_address_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_connect, "ray_module", lambda: FakeRay(None))
 
@@ -125,8 +133,45 @@ def test_an_address_where_nothing_answers_is_refused_before_ray_tries(monkeypatc
         taken.bind(("127.0.0.1", 0))  # bound, and nobody listens
         address = f"127.0.0.1:{taken.getsockname()[1]}"
 
-        with pytest.raises(UsageError, match="nothing answers there"):
+        with pytest.raises(LinkLost, match="nothing answers there"):  # Ray may be starting, after a reboot
             connect(address)
+
+
+MISMATCH = """Version mismatch: The cluster was started with:
+    Ray: 2.60.0
+    Python: 3.11.2
+This process on 10.0.0.2:0 was started with:
+    Ray: 2.44.0
+    Python: 3.11.2
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "words"),
+    [
+        (RuntimeError(MISMATCH), UsageError, r"Ray: 2.60.0 .* was started with: Ray: 2.44.0 .*Install the same"),
+        (RayError("the token is wrong"), LinkLost, "the token is wrong. Is Ray running here"),
+        (ConnectionError("Could not find any running Ray instance."), LinkLost, "Is Ray running here"),
+    ],
+)
+def test_what_ray_says_when_it_cannot_be_met_is_one_line(
+    said: Exception, kind: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(**_: object) -> None:
+        raise said
+
+    monkeypatch.setattr(ray_connect, "ray_module", lambda: SimpleNamespace(init=refuses))
+
+    with pytest.raises(kind, match=words) as refused:
+        connect("auto")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_long_text_is_the_same_after_its_way_in_parts() -> None:
+    text = "".join(map(str, range(30_000)))
+
+    assert whole(pieces(text)) == text
+    assert pieces("") == ("",)
 
 
 def test_a_cluster_that_does_not_run_is_told_with_those_that_do() -> None:
@@ -139,8 +184,9 @@ def test_a_cluster_that_does_not_run_is_told_with_those_that_do() -> None:
 @pytest.mark.parametrize(
     ("failure", "words"),
     [
-        (GetTimeoutError(), "has not answered for 10 s"),
+        (GetTimeoutError(), "has not answered for 0.1 s"),
         (RayTaskError(ValueError("no such outbox\nat line 3")), "the control: no such outbox$"),
+        (RayTaskError(ConfigError("reload", ["state: is a", "fps: is b"])), "2 problems - state: is a - fps: is b$"),
         (RayError("insides"), r"does not answer \(RayError\)"),
     ],
 )
@@ -148,7 +194,7 @@ def test_a_control_that_fails_is_told_in_one_line(failure: Exception, words: str
     actor = SimpleNamespace(health=SimpleNamespace(remote=lambda: None))
 
     with pytest.raises(LinkLost, match=words):
-        ask(FakeRay(failure), actor, "health")
+        ask(FakeRay(failure), actor, "health", wait=0.1)
 
 
 def health(keys: Path, node: str = "here", endpoint: str = "tcp://10.0.0.1:8480") -> str:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
+from queue import Empty, Queue
 from typing import Any
 
 import pytest
 
 from stream.cluster.ray_control import access_of, check_stays
-from stream.cluster.run_command import COLLECT, Draining, children, runnable
+from stream.cluster.ray_link import END_WAIT, LOOK_WAIT
+from stream.cluster.run_command import COLLECT, DRAIN_WAIT, END_WITHIN, Draining, children, end_surely, runnable
 from stream.cluster.run_keys import keys_of
 from stream.config import Config, build_config
 from stream.errors import ConfigError
 from stream.key_making import issue, make_folder
 from stream.keys import Role, load_folder
 from stream.stopping import StopSignal
+from stream.supervisor import DRAIN_BY
 
 
 def config_of(folder: Path, **sections: Any) -> Config:
@@ -114,3 +118,29 @@ def test_nodes_that_do_not_drain_do_not_hold_up_the_end() -> None:
     time.sleep(0.01)
 
     assert draining()
+
+
+def test_a_run_that_hangs_after_it_was_told_to_stop_is_ended() -> None:
+    stop, left = StopSignal(), Queue[int]()
+
+    end_surely(stop, within=0.1, leave=left.put)
+    stop.ask()
+
+    assert left.get(timeout=20) == 1
+
+
+def test_a_run_that_is_not_told_to_stop_goes_on() -> None:
+    left = Queue[int]()
+
+    end_surely(StopSignal(), within=0.0, leave=left.put)
+
+    with pytest.raises(Empty):
+        left.get(timeout=0.6)
+
+
+def test_the_service_waits_longer_for_a_run_than_any_run_takes() -> None:
+    unit = (Path(__file__).parents[2] / "deploy" / "ray" / "spade-stream-cluster.conf").read_text(encoding="utf-8")
+    (patience,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+
+    assert int(patience) > END_WITHIN
+    assert DRAIN_WAIT + max(DRAIN_BY.values()) + END_WAIT + LOOK_WAIT < END_WITHIN

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from stream.cluster import status_command
-from stream.cluster.status_command import add_cluster, bar, cluster_status, lines, trouble
-from stream.errors import UsageError
+from stream.cluster.ray_control import FOLLOWED_WITHIN
+from stream.cluster.status_command import RUN_SILENT, add_cluster, bar, cluster_status, lines, trouble
+from stream.errors import LinkLost, UsageError
 from stream.stopping import StopSignal
 
 WELL: dict[str, Any] = {
@@ -112,11 +116,17 @@ def parsed(*words: str) -> argparse.Namespace:
     return parser.parse_args(["cluster", *words])
 
 
+def reached(monkeypatch: pytest.MonkeyPatch, document: Callable[[], dict[str, Any]]) -> None:
+    monkeypatch.setattr(status_command, "connected", lambda address: nullcontext())
+    monkeypatch.setattr(status_command, "document_of", lambda ray, cluster: document())
+    monkeypatch.setattr(StopSignal, "install", lambda self: None)
+
+
 @pytest.mark.parametrize(("document", "code"), [(WELL, 0), (changed(problems=["overload"]), 1)])
 def test_the_exit_code_says_whether_all_is_well(
     document: dict[str, Any], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(status_command, "document_of", lambda address, cluster: document)
+    reached(monkeypatch, lambda: document)
 
     assert cluster_status(parsed("status", "auto", "--json"), StopSignal()) == code
     assert json.loads(capsys.readouterr().out) == document
@@ -133,3 +143,71 @@ def test_what_changes_a_cluster_needs_ray(words: tuple[str, ...]) -> None:
 
     with pytest.raises(UsageError, match="needs Ray's address"):
         arguments.run(arguments, StopSignal())
+
+
+def test_a_watch_goes_on_while_the_control_is_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks, stop = [0], StopSignal()
+
+    def document() -> dict[str, Any]:
+        looks[0] += 1
+        if looks[0] == 1:
+            raise LinkLost("the control has not answered for 10 s")
+        stop.ask()
+        return WELL
+
+    reached(monkeypatch, document)
+    monkeypatch.setattr(status_command, "WATCH_EVERY", 0.0)
+
+    assert cluster_status(parsed("status", "auto", "--watch"), stop) == 0
+    shown = capsys.readouterr().out
+    assert "! the control has not answered for 10 s" in shown
+    assert "2 of 2 cameras watched" in shown
+
+
+def test_a_cluster_whose_control_is_dead_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> dict[str, Any]:
+        raise LinkLost("the control does not answer (ActorDiedError)")
+
+    reached(monkeypatch, nobody)
+
+    with pytest.raises(LinkLost, match="ActorDiedError") as lost:
+        cluster_status(parsed("status"), StopSignal())
+    assert lost.value.exit_code == 1
+
+
+def test_what_a_camera_says_does_nothing_to_the_terminal() -> None:
+    document = changed(cameras={"gate": {"state": "OFFLINE", "reason": "no\x1b[2J\rroute"}})
+
+    assert "! camera gate is OFFLINE: no [2J route" in list(lines(document))
+
+
+@pytest.mark.parametrize(("followed", "left"), [(True, False), (False, True)])
+def test_a_cluster_is_stopped_only_where_no_run_would_start_it_again(
+    followed: bool, left: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+    told = json.dumps({"followed": followed, "drained": True})
+    reached(monkeypatch, lambda: WELL)
+    monkeypatch.setattr(status_command, "RUN_SILENT", 0.0)
+    monkeypatch.setattr(status_command, "control_of", lambda ray, name: SimpleNamespace())
+    monkeypatch.setattr(status_command, "ask", lambda ray, control, method: told)
+
+    def kill_all(ray: object, name: str) -> list[str]:
+        ended.append(name)
+        return ended
+
+    monkeypatch.setattr(status_command, "kill_all", kill_all)
+    arguments = parsed("stop")
+
+    if left:
+        assert arguments.run(arguments, StopSignal()) == 0
+    else:
+        with pytest.raises(UsageError, match="a run has the cluster 'spade-stream'"):
+            arguments.run(arguments, StopSignal())
+    assert ended == (["spade-stream"] if left else [])
+
+
+def test_a_run_that_lives_is_never_taken_for_a_dead_one() -> None:
+    assert FOLLOWED_WITHIN < RUN_SILENT
