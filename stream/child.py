@@ -66,7 +66,7 @@ class ChildSpec:
     ends: bool  # its end is final: exit 0 means that its work is done, anything else that it failed
     silence: float | None = None  # s without a sign of life after which it hangs; None: it gives none
     decides: bool = True  # a new configuration with which it dies at once is taken back; of a reader it never is
-    environment: Mapping[str, str] | None = field(default=None, repr=False)  # may hold secrets; None: this process's own
+    environment: Mapping[str, str] | None = field(default=None, repr=False)  # may hold secrets; None: our own
 
 
 def restart_pause(deaths: int) -> float:

@@ -169,7 +169,7 @@ class GallerySection(_Section):
     """How galleries are made and where they live."""
 
     folder: LocalPath = Path("galleries")  # the gallery of a scene is FOLDER/SCENE
-    store: StoreUrl | None = None  # folder or URL (fsspec) that all nodes of a cluster fetch galleries from; None: folder
+    store: StoreUrl | None = None  # folder or URL (fsspec) that nodes of a cluster fetch galleries from; None: folder
     capacity: int = Field(5000, ge=1, le=1_000_000)
     holdout: float = Field(0.2, gt=0, lt=1)  # part of the normal footage kept out, to set the threshold
     false_alarms_per_day: float = Field(1.0, gt=0, le=10_000)  # per camera, asked of the threshold
