@@ -12,10 +12,10 @@ from pathlib import Path
 from stream.durable import write_durably
 from stream.errors import StreamError
 from stream.fields import as_list, as_object, read_object, text, whole
+from stream.file_watch import FileWatch
 from stream.worker_settings import WorkerSettings
 
 _MOST_NAME, _MOST_WORDS, _MOST = 128, 4096, 100_000  # characters of a name and of a reason; cameras
-_UNREAD = "not read yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,32 +78,22 @@ class AssignedWatch:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen: tuple[int, int, int] | str | None = _UNREAD  # what the file was like when it was read last
+        self._file = FileWatch(path)
         self.current = Assigned()  # the last good one
         self.problem = ""  # why the file in place is not in force; "" = it is
 
     def __call__(self) -> Assigned | None:
         """What is to be scored, where that is new since last asked; None = nothing new, or damaged: see
         :attr:`problem`."""
-        mark = self._mark()  # before reading: what is replaced meanwhile is read the next time
-        if mark == self._seen:
+        if not self._file.changed():
             return None
-        self._seen = mark
         try:
-            fresh = read_assigned(self._path)
+            fresh = read_assigned(self._file.path)
         except StreamError as error:
             self.problem = f"{error}. Until it is written anew, generation {self.current.generation} stays in force"
             return None
         self.problem, self.current = "", fresh
         return fresh
-
-    def _mark(self) -> tuple[int, int, int] | None:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _texts(fields: Mapping[str, object], name: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ from stream import logs, machine, programs, security
 from stream.assigned import AssignedWatch
 from stream.cluster.directory_client import DirectoryAddress
 from stream.config import Config, load_config, parse_config, read_text
+from stream.config_arguments import load_named
 from stream.config_sections import CameraSection
 from stream.console.checks import console_faults, missing_files
 from stream.console.token import login_link
@@ -435,9 +436,7 @@ def _load(path: Path) -> Config:
 
 def load_part(arguments: argparse.Namespace) -> Config:
     """The configuration of a part of ``run``: its supervisor hands over a copy, and says where that came from."""
-    path: Path = arguments.config
-    where, base = str(arguments.named or path), arguments.base or path.resolve().parent
-    config = parse_config(read_text(path, where=where), where=where, base=base, environment=os.environ)
+    config = load_named(arguments)
     if arguments.log_format is None:
         logs.use(config.log.format)
     return config

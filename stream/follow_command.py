@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,10 +15,11 @@ from spade_core.errors import SpadeError
 from spade_core.gallery import Gallery
 from spade_core.preprocess import Preprocess
 from stream.cli_arguments import add_command, add_origin, add_progress
-from stream.config import Config, parse_config, read_text
+from stream.config import Config
+from stream.config_arguments import chosen_scenes, load_named
 from stream.drift_guard import FollowLimits, Told
 from stream.drift_store import DriftStore
-from stream.errors import GalleryStoreError, StreamError, UsageError
+from stream.errors import GalleryStoreError, StreamError
 from stream.gallery_store_commands import publish_in_force, store_words
 from stream.kept_frame import decode_kept
 from stream.messages import Alert, iso_time
@@ -59,8 +59,8 @@ def add_follow(actions: Any) -> None:
 
 def follow(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """Lets the galleries of one scene or of all follow. Exits 1 where one of several could not."""
-    config = _load(arguments)
-    scenes = _scenes(config, arguments.scene)
+    config = load_named(arguments)
+    scenes = chosen_scenes(config, arguments.scene)
     if arguments.scheduled and config.drift.mode != "apply":
         print(f"drift.mode is {config.drift.mode}: nothing is added by itself")
         return 0
@@ -80,19 +80,6 @@ def follow(arguments: argparse.Namespace, stop: StopSignal) -> int:
         for result in results:
             _print(config, result, arguments)
     return 1 if failures else 0
-
-
-def _load(arguments: argparse.Namespace) -> Config:
-    path: Path = arguments.config
-    where, base = str(arguments.named or path), arguments.base or path.resolve().parent
-    return parse_config(read_text(path, where=where), where=where, base=base, environment=os.environ)
-
-
-def _scenes(config: Config, scene: str | None) -> list[str]:
-    known = list(dict.fromkeys(name for camera in config.cameras for name in camera.scene_names))
-    if scene is not None and scene not in known:
-        raise UsageError(f"--scene {scene!r}: no camera looks at it; there is: {', '.join(known)}")
-    return known if scene is None else [scene]
 
 
 def _follow_one(config: Config, scene: str, arguments: argparse.Namespace, stop: StopSignal) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any
 from spade_core.errors import GalleryNotFound, SpadeError
 from spade_core.gallery_layout import current_version, read_manifest
 from stream.cli_arguments import add_command, add_origin, add_progress
-from stream.config import Config, parse_config, read_text
+from stream.config import Config
+from stream.config_arguments import chosen_scenes, load_named
 from stream.errors import GalleryStoreError, StreamError, UsageError
 from stream.gallery_store import GalleryStore, StoredVersion
 from stream.progress import Form, Step, progress_reporter
@@ -56,18 +56,18 @@ def add_store(actions: Any) -> None:
 
 def push_galleries(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """Publishes. Exits 1 where one of several cannot be."""
-    config = _load(arguments)
+    config = load_named(arguments)
     store = _given_store(config)
 
     def push(scene: str) -> None:
         _publish(store, config.gallery_of(scene), scene, form=arguments.progress, stop=stop)
 
-    return _for_each(_scenes(config, arguments.scene), push)
+    return _for_each(chosen_scenes(config, arguments.scene), push)
 
 
 def pull_galleries(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """Fetches. Exits 1 where one of several cannot be."""
-    config = _load(arguments)
+    config = load_named(arguments)
     store = _given_store(config)
 
     def pull(scene: str) -> None:
@@ -80,14 +80,14 @@ def pull_galleries(arguments: argparse.Namespace, stop: StopSignal) -> int:
             version = store.fetch(stored, folder, tell)
         print(f"{folder}: {version} is in force ({stored.frames} frames), {stored.version} of {store.name}")
 
-    return _for_each(_scenes(config, arguments.scene), pull)
+    return _for_each(chosen_scenes(config, arguments.scene), pull)
 
 
 def list_stored(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """Lists. Exits 1 where a scene of this configuration has nothing usable in the store."""
-    config = _load(arguments)
+    config = load_named(arguments)
     store = _given_store(config)
-    own = _scenes(config, None)
+    own = chosen_scenes(config, None)
     found = [_stored_json(store, config, scene) for scene in dict.fromkeys([*own, *store.scenes()])]
     if arguments.json:
         print(json.dumps(found, indent=1))
@@ -130,8 +130,8 @@ def publish_folder(arguments: argparse.Namespace, stop: StopSignal) -> Callable[
     """
     if arguments.config is None:
         return lambda form="bar": None
-    config, folder = _load(arguments), arguments.gallery.resolve()
-    scenes = [scene for scene in _scenes(config, None) if config.gallery_of(scene).resolve() == folder]
+    config, folder = load_named(arguments), arguments.gallery.resolve()
+    scenes = [scene for scene in chosen_scenes(config, None) if config.gallery_of(scene).resolve() == folder]
     if not scenes:
         raise UsageError(f"--config {arguments.config}: {arguments.gallery} is not the gallery of one of its scenes")
 
@@ -158,7 +158,7 @@ def check_lines(config: Config) -> Iterator[str]:
     store = GalleryStore(config.gallery.store)
     there = store.scenes()
     yield f"galleries of all machines: {store.name}, {len(there)} scene(s)"
-    for scene in _scenes(config, None):
+    for scene in chosen_scenes(config, None):
         yield f"  scene {scene}: {_stored_words(_stored_json(store, config, scene))}"
 
 
@@ -197,7 +197,7 @@ def _for_each(scenes: Sequence[str], do: Callable[[str], None]) -> int:
 
 
 def _stored_json(store: GalleryStore, config: Config, scene: str) -> dict[str, Any]:
-    known = scene in _scenes(config, None)
+    known = scene in chosen_scenes(config, None)
     found: dict[str, Any] = {"scene": scene, "configured": known, "stored": None, "here": None, "problem": None}
     try:
         here = _here(config.gallery_of(scene))
@@ -253,16 +253,3 @@ def _given_store(config: Config) -> GalleryStore:
     if config.gallery.store is None:
         raise UsageError("gallery.store is not set: say there which folder or URL the machines share galleries by")
     return GalleryStore(config.gallery.store)
-
-
-def _load(arguments: argparse.Namespace) -> Config:
-    path: Path = arguments.config
-    where, base = str(arguments.named or path), arguments.base or path.resolve().parent
-    return parse_config(read_text(path, where=where), where=where, base=base, environment=os.environ)
-
-
-def _scenes(config: Config, scene: str | None) -> list[str]:
-    known = list(dict.fromkeys(name for camera in config.cameras for name in camera.scene_names))
-    if scene is not None and scene not in known:
-        raise UsageError(f"--scene {scene!r}: no camera looks at it; there is: {', '.join(known)}")
-    return known if scene is None else [scene]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 from spade_core.gallery import Gallery
 from spade_core.preprocess import Preprocess
 from stream.cli_arguments import add_command, add_origin, add_progress, from_zero, sequence_number
-from stream.config import Config, parse_config, read_text
+from stream.config import Config
+from stream.config_arguments import load_named
 from stream.errors import StreamError, UsageError
 from stream.gallery_store_commands import publish_in_force, store_words
 from stream.messages import Phase, iso_time
@@ -66,8 +66,7 @@ def add_normal(actions: Any) -> None:
 
 def normal(arguments: argparse.Namespace, stop: StopSignal) -> int:
     """Adds an alert's frame, or regions of it, to the gallery of its scene."""
-    where, base = str(arguments.named or arguments.config), arguments.base or arguments.config.resolve().parent
-    config = parse_config(read_text(arguments.config, where=where), where=where, base=base, environment=os.environ)
+    config = load_named(arguments)
     if not config.outbox.is_file():
         raise UsageError(f"{config.outbox}: there is no outbox yet, and so no alert that could be normal")
     with (

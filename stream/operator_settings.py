@@ -20,6 +20,7 @@ from stream import lockfile
 from stream.durable import write_durably
 from stream.errors import OperatorSettingsError, SettingsConflict
 from stream.fields import as_object, brief, number, read_object, text, whole
+from stream.file_watch import FileWatch
 from stream.zones import WHOLE, Part, Zone, check_names, check_zones, zones_from_json
 
 SCHEMA = "spade-stream/operator/1"
@@ -38,7 +39,6 @@ MOST_REASON = 200
 _LATEST = 32_503_680_000.0  # Unix seconds, the year 3000: no snooze lasts that long, and people's dates end there
 _MOST_BYTES = 1 << 24  # of the file: a thousand cameras with ten zones each need 4 MB
 _MOST_NAME = 64  # characters of a camera's id
-_UNREAD = "not read yet"
 _LOCK_WAIT, _LOCK_PAUSE = 5.0, 0.02  # s: another writer holds it for some milliseconds
 
 
@@ -278,32 +278,24 @@ class SettingsWatch:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen: tuple[int, int, int] | str | None = _UNREAD  # what the file was like when it was read last
+        self._file = FileWatch(path)
         self.current = OperatorSettings()  # the last good ones
         self.problem = ""  # why the file in place is not in force; "" = it is
 
     def __call__(self) -> OperatorSettings | None:
         """What is set, where that is new since last asked; None = nothing new, or damaged: see :attr:`problem`."""
-        mark = self._mark()  # before reading: what is replaced meanwhile is read the next time
-        if mark == self._seen:
+        if not self._file.changed():
             return None
         try:
-            settings = read_settings(self._path)
+            settings = read_settings(self._file.path)
         except OperatorSettingsError as error:
             self.problem = f"{error}. Until then revision {self.current.revision} stays in force"
             # One that is damaged stays so until it is replaced; what could not be read may be readable soon.
-            self._seen = mark if os.access(self._path, os.R_OK) else _UNREAD
+            if not os.access(self._file.path, os.R_OK):
+                self._file.forget()
             return None
-        self._seen, self.problem, self.current = mark, "", settings
+        self.problem, self.current = "", settings
         return settings
-
-    def _mark(self) -> tuple[int, int, int] | None:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _refuse_unknown(fields: Mapping[str, Any], known: tuple[str, ...]) -> None:

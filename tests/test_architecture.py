@@ -63,6 +63,8 @@ LAYERS = {
     "stream.lookout": 3,
     # the parts: each knows formats, none knows the others' insides
     "stream.config": 2,
+    "stream.config_arguments": 3,
+    "stream.file_watch": 1,
     "stream.console_section": 1,
     "stream.scene_sections": 2,
     "stream.operator_settings": 2,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import os
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -15,7 +14,8 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from stream import logs
-from stream.config import Config, parse_config, read_text
+from stream.config import Config
+from stream.config_arguments import load_named
 from stream.console.cluster_file import is_fresh
 from stream.console.guard import client_of
 from stream.console.hosts import is_loopback_address
@@ -37,7 +37,7 @@ def console(arguments: argparse.Namespace, stop: StopSignal) -> int:
     if len(words) != (2 if action == "user" else 1):
         raise UsageError(f"console {action} takes {'CONFIG NAME' if action == 'user' else 'CONFIG'}; see --help")
     path = Path(words[0])
-    config = _load(path, arguments)
+    config = _load(arguments)
     if action == "link":
         print(login_link(config))
     elif action == "user":
@@ -47,9 +47,8 @@ def console(arguments: argparse.Namespace, stop: StopSignal) -> int:
     return 0
 
 
-def _load(path: Path, arguments: argparse.Namespace) -> Config:
-    where, base = str(arguments.named or path), arguments.base or path.resolve().parent
-    config = parse_config(read_text(path, where=where), where=where, base=base, environment=os.environ)
+def _load(arguments: argparse.Namespace) -> Config:
+    config = load_named(arguments)
     if arguments.log_format is None:
         logs.use(config.log.format)
     return config
