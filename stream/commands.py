@@ -25,6 +25,7 @@ from stream.console.token import login_link
 from stream.enroll_choice import to_enroll
 from stream.errors import ConfigError, StreamError, UsageError
 from stream.gallery_commands import now
+from stream.gallery_store import store_of
 from stream.gallery_store_commands import check_lines, publish_in_force
 from stream.notify import Notifier
 from stream.progress import Form, Step, progress_reporter, tell_result
@@ -104,6 +105,7 @@ def enroll(arguments: argparse.Namespace, stop: StopSignal) -> int:
     cameras = to_enroll(config, arguments.camera, arguments.scene)
     if arguments.source is not None and len(cameras) > 1:
         raise UsageError("--source replaces one camera's footage: say whose, with --camera")
+    store_of(config)  # one that cannot be opened is said before the footage is watched, not after
     changes = {
         "source": arguments.source,
         "start": arguments.start,

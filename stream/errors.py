@@ -126,6 +126,10 @@ class LinkLost(StreamError):
     """The peer does not answer any more, or it refused this one with a reason."""
 
 
+class OutboxWentBack(LinkLost):
+    """An outbox gives numbers out a second time: it is back as an older copy of itself, or is another one."""
+
+
 class StationLost(LinkLost):
     """A worker or reader station of a cluster did not answer.
 

@@ -5,11 +5,13 @@ hold up neither the scoring nor another subscriber. Messages (metas as JSON, see
 
     subscriber                                   feed
     SUBSCRIBE {name: str|null, since: int|null,  ALERT ...       in order, at most WINDOW unacknowledged
-               events: bool, outbox: str|null}   EVENT ...       camera states, where asked for; not acknowledged
+               events: bool, outbox: str|null,   EVENT ...       camera states, where asked for; not acknowledged
+               had: str|null}
     ACK       {seq}      cumulative              GAP {first, last}         removed by retention, gone for good
     BEAT      {}         every BEAT_S            CAUGHT_UP {seq}           everything committed at SUBSCRIBE was sent
     STATUS    {}         no SUBSCRIBE needed     STATUS {...}, BEAT {}
-                                                 REFUSED {reason, again}   again: SUBSCRIBE once more, from a new socket
+                                                 REFUSED {reason, again, older}  again: SUBSCRIBE once more, from a new
+                                                         socket; older: the numbers here are not those that were had
 
 ``since`` null means: with a name, after what was acknowledged under it; without one, what is committed from now on.
 """
@@ -31,7 +33,7 @@ from stream.curve import CurveServer, Peer
 from stream.endpoints import parse_endpoint
 from stream.errors import OutboxError, WireError
 from stream.guard import Limits
-from stream.messages import StateEvent
+from stream.messages import Alert, StateEvent
 from stream.outbox import OutboxReader
 from stream.places import Places
 from stream.retention import Retention
@@ -61,6 +63,10 @@ LIMITS = Limits(held=4 << 20, held_in_all=64 << 20)
 
 MAX_PER_KEY = 8
 """Subscriptions under one issued key, so that its holder cannot take all the room."""
+
+COLLECTOR = "collect"
+"""The name under which a cluster's run collects its alerts. Whoever takes it over and acknowledges would lose them for
+the run, so where an outbox belongs to a cluster no issued key may have it."""
 
 _MAX_REQUEST_BYTES = 4096  # requests are some dozen bytes; MAXMSGSIZE holds per part
 _REQUESTS_PER_ROUND = 256  # so that a flood of requests cannot keep alerts from being sent
@@ -234,16 +240,20 @@ class FeedServer:
             name, since = check_subscription(meta.get("name"), meta.get("since"))
             events = check_events(meta.get("events", False))
             check_outbox(meta.get("outbox"), self._outbox_id)
+            had = check_had(meta.get("had"))
         except ValueError as error:
             self._refuse(identity, str(error))
             return
         if name is not None and not sender.may_be(name):
             self._refuse(identity, f"this key may not subscribe as {name!r}: give the name it was issued for, or none")
             return
+        if name == COLLECTOR and self._outbox_id and not sender.any_name:
+            self._refuse(identity, f"as {name!r} the run of the cluster collects alerts: issue a key for another name")
+            return
         last = self._outbox.last_seq()
-        if since is not None and since > last:
+        if since is not None and (reason := self._went_back(since, had, last)):
             # Sending only what comes after `since` would lose everything that this outbox numbers below it.
-            self._refuse(identity, f"since {since} is ahead of this outbox, which ends at {last}: is it another one?")
+            self._refuse(identity, reason, older=True)
             return
         if identity not in self._subscribers and len(self._subscribers) >= MAX_SUBSCRIBERS:
             self._refuse(identity, f"{MAX_SUBSCRIBERS} subscribers are connected already")
@@ -263,6 +273,20 @@ class FeedServer:
             subscriber.states = deque(self._outbox.camera_states())
         self._counts["subscribed"] += 1
         _log.info("subscriber %s from %d on", name or "(no name)", start)
+
+    def _went_back(self, since: int, had: str | None, last: int) -> str:
+        """Why ``since`` cannot be a number of this outbox as it is now; "" where nothing speaks against it."""
+        if since > last:
+            return f"since {since} is ahead of this outbox, which ends at {last}: is it another one?"
+        if had is None or since == 0:
+            return ""
+        try:
+            found = self._outbox.read_after(since - 1, limit=1)
+        except OutboxError:  # that alert was had already: it need not be readable for what follows
+            return ""
+        if not found or found[0].seq != since or (here := known_by(found[0])) == had:
+            return ""
+        return f"alert {since} of this outbox is {here}, not {had}: it is an older copy that went on, or another one"
 
     def _register(self, identity: bytes, name: str) -> int | None:
         """The place of a name, which from now on holds up retention; None where it was refused."""
@@ -355,9 +379,9 @@ class FeedServer:
             subscriber.cursor = up_to
         return sent
 
-    def _refuse(self, identity: bytes, reason: str, *, again: bool = False) -> None:
+    def _refuse(self, identity: bytes, reason: str, *, again: bool = False, older: bool = False) -> None:
         self._counts["refused"] += 1
-        self._send(identity, encode(Kind.REFUSED, {"reason": reason, "again": again}))
+        self._send(identity, encode(Kind.REFUSED, {"reason": reason, "again": again, "older": older}))
 
     def _send(self, identity: bytes, parts: list[Buffer]) -> bool:
         """False where the peer is gone, or reads so little that its queue is full; then it is forgotten."""
@@ -406,6 +430,18 @@ def check_outbox(asked: object, own: str) -> None:
         return
     here = f"is outbox {own!r}" if own else "has no id"
     raise ValueError(f"this {here}, not {str(asked)[:80]!r}, which moved: ask the directory of the cluster again")
+
+
+def check_had(value: object) -> str | None:
+    """What a SUBSCRIBE says of the alert that it had last. Raises ValueError where it is no text."""
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"had {str(value)[:80]!r} must be a text")
+    return value
+
+
+def known_by(alert: Alert) -> str:
+    """What tells an alert message from any other one, whichever number it has."""
+    return f"{alert.alert_id[:500]} {alert.phase} {alert.frame_seq}"  # has to fit into a request
 
 
 def is_seq(value: object) -> TypeGuard[int]:

@@ -289,10 +289,13 @@ class Outbox(OutboxReader):
         assert number is not None
         return number
 
-    def closing_messages(self) -> list[tuple[Alert, Evidence]]:
+    def closing_messages(self, wanted: Callable[[Alert], bool] | None = None) -> list[tuple[Alert, Evidence]]:
         """The messages that end what a writer that was killed left open, to be committed before anything else.
 
         Each repeats the alert's last message: what came after that is not known.
+
+        Args:
+            wanted: told the last message of each open alert; only of those that it wants are pictures read. None: all.
         """
         with self._guard("read"):
             rows = self._db.execute(
@@ -300,10 +303,9 @@ class Outbox(OutboxReader):
                 " AND phase != ? ORDER BY seq",
                 (str(Phase.END),),
             ).fetchall()
-        last = [self._alert(*row) for row in rows]
-        return [
-            (replace(alert, phase=Phase.END, ended_at=alert.frame_time), self.evidence_of(alert)) for alert in last
-        ]
+        found = [self._alert(*row) for row in rows]
+        last = [alert for alert in found if wanted is None or wanted(alert)]
+        return [(replace(alert, phase=Phase.END, ended_at=alert.frame_time), self.evidence_of(alert)) for alert in last]
 
     def remove_through(self, seq: int) -> int:
         """Removes all alerts up to ``seq`` with their pictures. Returns how many went.

@@ -24,8 +24,8 @@ from typing import Any, Self
 import zmq
 
 from stream.endpoints import SecureSocket, parse_endpoint
-from stream.errors import LinkLost, UsageError, WireError
-from stream.feed import BEAT_S, WINDOW, check_subscription, is_seq
+from stream.errors import LinkLost, OutboxWentBack, UsageError, WireError
+from stream.feed import BEAT_S, WINDOW, check_subscription, is_seq, known_by
 from stream.messages import Alert, Evidence, StateEvent
 from stream.wire import MAX_PART_BYTES, Envelope, Kind, decode, decode_alert, encode
 
@@ -34,6 +34,7 @@ SILENT_S = 3 * BEAT_S
 
 _MAX_UNREADABLE = 3  # the same place, damaged so often, is not bad luck on the way
 _RECEIVE_QUEUE = 4 * WINDOW  # messages; the feed's window is the real bound
+_SHORT_QUEUE = 2  # messages, where little may be in memory: the next one comes while one is worked on
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +60,10 @@ class AlertSubscriber:
         secure: sets the CURVE keys of each new socket before it connects.
         outbox: id of the outbox that must be there, so that its numbers are never mixed up with another one's; None:
             whichever is.
+        had: what the alert of number ``since`` is :func:`known_by <stream.feed.known_by>`, so that an outbox that gave
+            that number out a second time is noticed; None: not known.
+        ahead: how many alerts are read before they are asked for, and so are in memory; what more there is waits with
+            the feed.
         context: shared with others, who close it; None: one of its own.
         clock: monotonic seconds.
 
@@ -75,6 +80,8 @@ class AlertSubscriber:
         on_event: Callable[[StateEvent], None] | None = None,
         secure: SecureSocket | None = None,
         outbox: str | None = None,
+        had: str | None = None,
+        ahead: int = WINDOW,
         context: zmq.Context[zmq.Socket[bytes]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,6 +94,8 @@ class AlertSubscriber:
         self._secure = secure
         self._outbox = outbox
         self._clock = clock
+        self._had = None if since is None or had is None else (since, had)
+        self._ahead = ahead
         self._gaps: list[Gap] = []
         self._ready: deque[tuple[Alert, Evidence]] = deque()  # read, and not handed out yet
         self._handed_out: int | None = None
@@ -102,6 +111,11 @@ class AlertSubscriber:
     def last_seq(self) -> int | None:
         """The last number handed out or reported as a gap: where the next subscription goes on. None: not known yet."""
         return self._ready[0][0].seq - 1 if self._ready else self._last
+
+    @property
+    def had(self) -> str | None:
+        """What the alert of number :attr:`last_seq` is known by; None: not known."""
+        return self._had[1] if self._had is not None and self._had[0] == self.last_seq else None
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
@@ -127,6 +141,7 @@ class AlertSubscriber:
         """The next alert, or None after ``timeout`` seconds. Asking acknowledges the one handed out before.
 
         Raises:
+            OutboxWentBack: the numbers of this outbox are not those that were had; going on would lose alerts.
             LinkLost: the feed refuses this subscriber, or sends what this version cannot read; with the reason.
                 A feed that is absent is not an error: see :attr:`connected`.
         """
@@ -145,6 +160,7 @@ class AlertSubscriber:
                 return None
         alert, evidence = self._ready.popleft()
         self._handed_out = alert.seq
+        self._had = alert.seq, known_by(alert)
         return alert, evidence
 
     def listen(self) -> None:
@@ -156,7 +172,7 @@ class AlertSubscriber:
         """
         socket = self._keep_alive()
         # The feed's own window ends this; one that keeps to none must not fill the memory.
-        while self._socket is socket and len(self._ready) <= WINDOW and socket.poll(0):
+        while self._socket is socket and len(self._ready) <= self._ahead and socket.poll(0):
             self._take(socket.recv_multipart())
 
     def ack(self, seq: int) -> None:
@@ -213,7 +229,7 @@ class AlertSubscriber:
         socket = self._context.socket(zmq.DEALER)
         self._socket = socket
         socket.linger = 0
-        socket.rcvhwm = _RECEIVE_QUEUE
+        socket.rcvhwm = _RECEIVE_QUEUE if self._ahead >= WINDOW else _SHORT_QUEUE
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_PART_BYTES)
         if self._secure is not None:
             self._secure(self._context, socket)
@@ -223,7 +239,8 @@ class AlertSubscriber:
         events = {} if self._on_event is None else {"events": True}
         self._subscribed = now
         outbox = {} if self._outbox is None else {"outbox": self._outbox}
-        self._send(Kind.SUBSCRIBE, {"name": self._name, "since": self._last, **events, **outbox})
+        had = {} if self.had is None else {"had": self.had}
+        self._send(Kind.SUBSCRIBE, {"name": self._name, "since": self._last, **events, **outbox, **had})
         return socket
 
     def _put_back(self) -> None:
@@ -276,7 +293,8 @@ class AlertSubscriber:
         elif message.kind is Kind.REFUSED:
             if meta.get("again") is not True:
                 self._disconnect()
-                raise LinkLost(f"feed {self._endpoint} refuses: {str(meta.get('reason'))[:500]}")
+                kind = OutboxWentBack if meta.get("older") is True else LinkLost
+                raise kind(f"feed {self._endpoint} refuses: {str(meta.get('reason'))[:500]}")
             self._refused(str(meta.get("reason"))[:500])
         elif message.kind is Kind.EVENT and self._on_event is not None:
             self._on_event(_event(meta))

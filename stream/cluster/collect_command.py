@@ -54,7 +54,7 @@ def collect(arguments: argparse.Namespace, stop: StopSignal) -> int:
         DirectoryClient(address.endpoint, secure=address.secure()) as client,
     ):
         watch = DirectoryWatch(client, documents=True)
-        with ClusterSubscriber(address.endpoint, key=key, name=NAME, watch=watch) as subscriber:
+        with ClusterSubscriber(address.endpoint, key=key, name=NAME, watch=watch, collects=True) as subscriber:
             log.info("collecting alerts of the cluster %s", config.cluster.name)
             collector = Collector(
                 subscriber,

@@ -28,10 +28,11 @@ from stream.cluster.merged_status import merged_status, missing_in_words
 from stream.cluster.open_alerts import OpenAlerts
 from stream.cluster.subscriber import ClusterSubscriber, OutboxGap, Received
 from stream.errors import AlertRefused, OutboxError
+from stream.feed import COLLECTOR
 from stream.health import write_status
 from stream.messages import Alert, Evidence
 
-NAME = "collect"
+NAME = COLLECTOR
 """Under which every outbox remembers how far it was collected."""
 
 TELL_EVERY = 1.0
@@ -62,8 +63,8 @@ class Store(EventStore, Protocol):
         """Stores an alert; raises OutboxError where it cannot."""
         ...
 
-    def closing_messages(self) -> list[tuple[Alert, Evidence]]:
-        """What ends the alerts that are open."""
+    def closing_messages(self, wanted: Callable[[Alert], bool], /) -> list[tuple[Alert, Evidence]]:
+        """What ends those alerts that are open and wanted."""
         ...
 
 
@@ -204,6 +205,9 @@ class Collector:
             status = merged_status(known, scenes=self._scenes, problems=list(self._problems()))
         except ValueError as error:
             _log.error("%s", error)
+            return
+        except (AttributeError, TypeError) as error:
+            _log.error("the cluster's document is not well formed: %s", error)
             return
         if not stopped:
             self._events.tell(status["cameras"])

@@ -59,14 +59,15 @@ def enroll_on_cluster(arguments: argparse.Namespace, stop: StopSignal, *, runner
     cameras = to_enroll(config, arguments.camera, arguments.scene)
     if arguments.source is not None and len(cameras) > 1:
         raise UsageError("--source replaces one camera's footage: say whose, with --camera")
+    store = store_of(config).name  # one that cannot be opened is said before hours of work, not after
     lost = {camera.id: called_normal(config.gallery_of(camera.scene_name)) for camera in cameras}
-    with (runner or _on_ray)(arguments.cluster, config, stop) as found, _shared(config, base) as shared:
+    with (runner or _on_ray)(arguments.cluster, config, stop) as found, _shared(config) as shared:
         tasks = [_task(camera, arguments, config, text, base, shared) for camera in cameras]
         told = {task.name: _environment(task, arguments) for task in tasks}
         outcomes = run_tasks(tasks, found, view=view_of(arguments.progress), stop=stop, environment=told)
     failed = [name for name, outcome in outcomes.items() if outcome.code != 0]
     for name, outcome in outcomes.items():
-        _report(name, outcome, form=arguments.progress, store=store_of(config).name, lost=lost[name])
+        _report(name, outcome, form=arguments.progress, store=store, lost=lost[name])
     if arguments.progress == "json":
         tell_result({"done": len(outcomes) - len(failed), "failed": failed})
     return 1 if failed else 0
@@ -88,7 +89,7 @@ def _read(arguments: argparse.Namespace) -> tuple[Config, str, Path]:
 
 
 @contextmanager
-def _shared(config: Config, base: Path) -> Iterator[SharedFolder | None]:
+def _shared(config: Config) -> Iterator[SharedFolder | None]:
     """The folder that all nodes have to see, with its mark in it; None where the store is not a folder."""
     folder = _folder_of_store(config)
     if folder is None:
@@ -134,15 +135,18 @@ def _task(
     where = str(arguments.named or arguments.config)
     words = ["enroll", f"{FOLDER}/{_CONFIG}", "--base", str(base), "--named", where, "--progress", "json"]
     words += ["--camera", camera.id, "--scene", camera.scene_name, "--log-level", arguments.log_level]
+    words += ["--log-format", "human"]  # its last words are handed on to people
     seconds = arguments.seconds if arguments.minutes is None else 60 * arguments.minutes
     for option, value in (("--start", arguments.start), ("--seconds", seconds), ("--capacity", arguments.capacity)):
         words += [] if value is None else [option, repr(value)]
     words += ["--until-covered"] if arguments.until_covered else []
     store = config.gallery.store or str(Path(config.gallery.folder).resolve())
+    device = None if config.cluster.gpus else "cpu"  # Ray hides no GPU from a task that was given none
+    told = enroll_config(text, camera.id, store=store, source=arguments.source is not None, device=device)
     return Task(
         name=camera.id,
         words=tuple(words),
-        files={_CONFIG: enroll_config(text, camera.id, store=store, source=arguments.source is not None)},
+        files={_CONFIG: told},
         network=None if arguments.source is not None else camera.network,
         shared=shared,
         place=str(base / config.cluster.folder),
@@ -150,7 +154,7 @@ def _task(
     )
 
 
-def enroll_config(text: str, camera: str, *, store: str, source: bool) -> str:
+def enroll_config(text: str, camera: str, *, store: str, source: bool, device: str | None = None) -> str:
     """The user's configuration for a node that makes one camera's gallery: that camera alone, in the folder of its
     task, published in the store. ``${NAME}`` stays as it stands.
 
@@ -159,6 +163,7 @@ def enroll_config(text: str, camera: str, *, store: str, source: bool) -> str:
         camera: id of the camera.
         store: see ``gallery.store``.
         source: its footage is named by the variable ``SPADE_TASK_SOURCE``.
+        device: what computes, where the user says ``auto``; None: that stays.
     """
     data: dict[str, Any] = yaml.safe_load(text)
     one = next(each for each in data["cameras"] if str(each.get("id")) == camera)
@@ -166,6 +171,9 @@ def enroll_config(text: str, camera: str, *, store: str, source: bool) -> str:
     for name in ("scenes", "link", "feed", "security", "sinks"):  # places and secrets of the machine that runs it all
         data.pop(name, None)
     gallery = {**(data.get("gallery") or {}), "folder": f"{FOLDER}/galleries", "store": store}
+    backbone = data.get("backbone") or {}
+    if device is not None and backbone.get("device", "auto") == "auto":
+        data["backbone"] = {**backbone, "device": device}
     data |= {"gallery": gallery, "state": f"{FOLDER}/state", "console": {"enabled": False}}
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 

@@ -42,7 +42,8 @@ class Gatekeeper:
 
     @property
     def access(self) -> Access:
-        """Everybody who is let in. A node that is gone keeps its place: it comes back with the same key."""
+        """Everybody who is let in. A node that is gone keeps its place for as long as it is listed: it comes back with
+        the same key. One that comes later tells its key anew."""
         # Nobody takes the place of this machine's own programs.
         return replace(self._given, nodes={**self._nodes, **self._given.nodes})
 
@@ -78,3 +79,6 @@ class Gatekeeper:
                 self._nodes[node] = check_key(post.report.key)
             except ValueError as error:
                 self._refused[node] = f"node {node[:80]} is not let in by the others: {error}"
+        # Where nodes have no disk of their own, every one that ever was would be let in for good.
+        remembered = roster.remembered
+        self._nodes = {node: key for node, key in self._nodes.items() if node in remembered}

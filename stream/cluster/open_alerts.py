@@ -21,13 +21,14 @@ class OpenAlerts:
     """Which outboxes are away, and for how long.
 
     Args:
-        closing: gives the messages that would end what is open (:meth:`stream.outbox.Outbox.closing_messages`).
+        closing: gives the messages that would end what is open and wanted
+            (:meth:`stream.outbox.Outbox.closing_messages`).
         clock: monotonic seconds.
     """
 
     def __init__(
         self,
-        closing: Callable[[], list[tuple[Alert, Evidence]]],
+        closing: Callable[[Callable[[Alert], bool]], list[tuple[Alert, Evidence]]],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -51,12 +52,13 @@ class OpenAlerts:
         self._seen.update(dict.fromkeys(live, now))
         self._ended.difference_update(live)
         away = {name for name in known if name not in live and now - self._seen.setdefault(name, now) >= AWAY_FOR}
-        # Looked for seldom: it reads through the whole outbox. The first time also for what was left by a run on this
+        # Looked for seldom: it goes through the whole outbox. The first time also for what was left by a run on this
         # machine alone, and by outboxes that were forgotten.
         first = not self._looked and now - self._began >= AWAY_FOR
         if not first and away <= self._ended:
             return []
-        messages = [each for each in self._closing() if each[0].outbox in away or each[0].outbox not in known]
+        # Most of what is open is of outboxes that are there: its pictures, hundreds of megabytes, are not needed.
+        messages = self._closing(lambda alert: alert.outbox in away or alert.outbox not in known)
         self._looked = self._looked or first
         self._ended |= away
         return messages

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import zmq
 
 from stream.cluster.model import OutboxPlace, OutboxState
-from stream.errors import LinkLost, UsageError
+from stream.errors import LinkLost, OutboxWentBack, UsageError
 from stream.feed import is_seq
 from stream.messages import Alert, Evidence
 from stream.subscriber import AlertSubscriber, Gap
@@ -26,8 +26,9 @@ FIRST_PAUSE = 2.0
 LAST_PAUSE = 60.0
 """Seconds between two tries at most."""
 
-Subscribe = Callable[[OutboxPlace, int | None], AlertSubscriber]
-"""Connects to an outbox's feed, after a sequence number; None: after what the feed remembers."""
+Subscribe = Callable[[OutboxPlace, int | None, str | None], AlertSubscriber]
+"""Connects to an outbox's feed, after a sequence number (None: after what the feed remembers), and with what the alert
+of that number is known by (None: not known)."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class OutboxLine:
         place: what the directory says of it.
         subscribe: see there.
         since: the last number already had; None: what the feed remembers.
+        had: what the alert of that number is known by; None: not known.
         remembered: whether the feed keeps a place for this subscriber, which then counts where the two do not agree.
         clock: monotonic seconds.
     """
@@ -49,12 +51,14 @@ class OutboxLine:
         *,
         subscribe: Subscribe,
         since: int | None,
+        had: str | None = None,
         remembered: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.place, self._remembered = place, remembered
         self._subscribe, self._clock = subscribe, clock
         self._last = since
+        self._had = had
         self._acked: int | None = None
         self._untold = False  # the feed has not been told of it over this connection
         self._gaps: list[Gap] = []  # of earlier connections
@@ -89,6 +93,11 @@ class OutboxLine:
         return self._last if self._subscriber is None else self._subscriber.last_seq
 
     @property
+    def had(self) -> str | None:
+        """What the alert of that number is known by; None: not known."""
+        return self._had if self._subscriber is None else self._subscriber.had
+
+    @property
     def gaps(self) -> tuple[Gap, ...]:
         """What was lost for good, in order."""
         return tuple(dict.fromkeys([*self._gaps, *(() if self._subscriber is None else self._subscriber.gaps)]))
@@ -103,6 +112,8 @@ class OutboxLine:
         before, self.place = self.place, place
         if (before.state, before.endpoint, before.server) != (place.state, place.endpoint, place.server):
             self._leave()
+            if self._last is None and not self._remembered:
+                self._last = before.last_seq  # "from now on" began when it was told of first, not when it is back
             self._heard = self._again_at = self._clock()
             self._pause, self._refused = FIRST_PAUSE, ""
 
@@ -133,6 +144,8 @@ class OutboxLine:
 
     def ack(self, seq: int) -> None:
         """Everything up to ``seq`` is safe here. Where the feed is away, it is told when it is back."""
+        if seq > (self.last_seq or 0):
+            return  # of an older count of this outbox: nothing that has this number now was handed out yet
         self._acked = seq
         if self._subscriber is not None:
             self._subscriber.ack(seq)
@@ -152,7 +165,7 @@ class OutboxLine:
             return None
         if self._subscriber is None:
             try:
-                self._subscriber = self._subscribe(self.place, self._last)
+                self._subscriber = self._subscribe(self.place, self._last, self._had)
             except (UsageError, zmq.ZMQError) as error:  # an address or a key that nobody can connect with
                 self._failed(f"its feed at {self.place.endpoint[:200]} cannot be reached: {error}")
         return self._subscriber
@@ -167,11 +180,13 @@ class OutboxLine:
 
     def _refuses(self, error: LinkLost | zmq.ZMQError) -> None:
         self._failed(str(error))
-        if self._remembered and isinstance(error, LinkLost):
-            # A disk may be back with an older copy of the outbox, which gives numbers out a second time: to wait until
-            # it has come as far as we were would lose them. What it remembers of us went back with it.
+        if isinstance(error, OutboxWentBack):
+            # A disk is back with an older copy of the outbox, which gives numbers out a second time: to wait until it
+            # has come as far as we were would lose them. What it remembers of us went back with it; where it remembers
+            # nothing, only all that it keeps is enough.
             self._leave()
-            self._last = self._acked = None
+            self._last = None if self._remembered else 0
+            self._had = self._acked = None
             self._untold = False
 
     def _failed(self, reason: str) -> None:
@@ -185,7 +200,8 @@ class OutboxLine:
         subscriber, self._subscriber = self._subscriber, None
         if subscriber is None:
             return
-        self._last = last = subscriber.last_seq
+        self._last, self._had = subscriber.last_seq, subscriber.had
+        last = self._last
         # What was not handed out comes once more, and gaps behind it with it.
         self._gaps += [gap for gap in subscriber.gaps if last is not None and gap.last <= last]
         self._untold = self._acked is not None

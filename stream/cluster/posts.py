@@ -182,10 +182,12 @@ class Post(Generic[AnyReport]):
     def leave(self, now: float | None) -> None:
         """It is one too many since this moment, and is to drain; None: it is wanted."""
         self.draining = now is not None
-        if now is None:
+        if now is not None:
+            self.leaving_since = now if self.leaving_since is None else self.leaving_since
+        elif self.leaving_since is not None:
             self.leaving_since = None
-        elif self.leaving_since is None:
-            self.leaving_since = now
+            self.end("it was to leave and is wanted again: it is started anew")  # nothing takes a drain back
+            self._begin_anew()
 
     def end(self, reason: str) -> None:
         """Its node is gone, or it is not wanted any more: what is left of it is ended."""

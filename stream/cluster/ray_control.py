@@ -22,7 +22,7 @@ from stream.cluster.settings_text import ClusterSettings
 from stream.config import Config
 from stream.curve import CurveServer
 from stream.endpoints import parse_endpoint
-from stream.errors import ConfigError, LinkLost
+from stream.errors import ConfigError, KeyFileError, LinkLost
 from stream.key_making import let_in_only, make_folder
 from stream.keys import Role, load_folder
 
@@ -140,7 +140,7 @@ class ControlDuty:
         return {**document, "problems": [*own, *document["problems"]]}
 
     def close(self) -> None:
-        """Ends every station and the directory. May be called twice."""
+        """Ends every station and the directory; nobody but this machine has access after that. May be called twice."""
         self._closing.set()
         for thread in self._threads:
             thread.join(_END_WAIT)
@@ -148,6 +148,11 @@ class ControlDuty:
             if self._server is not None:
                 self._server.close()
             kill_all(_ray(), self._cluster, but=control_name(self._cluster))
+            if self._config is not None:
+                try:  # the folder may be that of other runs, too
+                    _let_in(keys_of(self._config), {})
+                except KeyFileError as error:
+                    log.error("machines of this cluster are still let in: %s", error)
 
     def _at_work(self) -> Control:
         if self._control is None:

@@ -54,9 +54,9 @@ class BoardActor:
         self._board = Board()
         self._environment: dict[str, dict[str, str]] = {}
 
-    def keep(self, text: str) -> None:
-        """Variables of all tasks, by name."""
-        self._environment = json.loads(text)
+    def keep(self, task: str, text: str) -> None:
+        """Variables of a task."""
+        self._environment[task] = json.loads(text)
 
     def begin(self, task: str, node: str) -> str:
         """A task begins: its variables."""
@@ -130,8 +130,9 @@ class RayRunner:
         here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
         # On this machine: it must not die with the node of a task.
         self._board = self._ray.remote(BoardActor).options(num_cpus=0, scheduling_strategy=here).remote()
-        # After its start and not with it: Ray keeps the arguments of a start.
-        self._ray.get(self._board.keep.remote(json.dumps({name: dict(own) for name, own in environment.items()})))
+        # After its start and not with it: Ray keeps the arguments of a start. One by one: Ray may write large ones to
+        # a disk.
+        self._ray.get([self._board.keep.remote(name, json.dumps(dict(own))) for name, own in environment.items()])
         do = self._ray.remote(do_task)
         for task in tasks:
             nodes = self._allowed(task)

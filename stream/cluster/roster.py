@@ -88,6 +88,11 @@ class Roster:
         """Durable name of a node; empty as long as none of its stations has answered."""
         return self._names.get(node_id, "")
 
+    @property
+    def remembered(self) -> set[str]:
+        """Durable names of the nodes that are here, and of those that are gone and still listed."""
+        return {*self._names.values(), *self.gone}
+
     def collect(self, config: Config, now: float) -> None:
         """Looks at nodes and at what stations have said."""
         self._forgive(now)
@@ -159,7 +164,7 @@ class Roster:
 
     def _bury(self, now: float) -> None:
         """Removes the stations of nodes that are gone, and those that have left."""
-        for node_id in {node_id for (node_id, _), _ in self.all()} - self.nodes.keys():
+        for node_id in self.since.keys() - self.nodes.keys():  # also those without a station
             if not self._answered_lately(node_id, now):
                 self._bury_node(node_id)
         _remove(self.workers, [key for key, post in self.workers.items() if _has_left(post, now)], "it has left")

@@ -32,10 +32,14 @@ from stream.cluster.model import OutboxPlace, OutboxState
 from stream.cluster.outbox_line import OutboxLine, check_since, first_number
 from stream.endpoints import SecureSocket, parse_endpoint
 from stream.errors import UsageError
-from stream.feed import BEAT_S, check_subscription
+from stream.feed import BEAT_S, COLLECTOR, check_subscription
 from stream.keys import SecretKey, load_secret
 from stream.messages import Alert, Evidence, StateEvent
 from stream.subscriber import AlertSubscriber, Gap
+
+READ_AHEAD = 0
+"""Alerts of one outbox that are read before they are asked for: each may have a clip, and there may be many outboxes
+that have much to give at once. With what ZeroMQ holds some four of each are in memory."""
 
 WAIT_S = 0.25
 """The longest that a wait goes without a look at the directory and at the feeds' signs of life."""
@@ -66,12 +70,13 @@ class ClusterSubscriber:
     Args:
         directory: ``tcp://HOST:PORT`` of the cluster's directory, which need not be there yet.
         key: that the directory and all machines of the cluster let in, or the file that holds it.
-        name: who asks, unique; each outbox remembers the place of its own.
+        name: who asks, unique; each outbox remembers the place of its own. Not "collect", the name of the run.
         since: by outbox, the last sequence number already had, and 0 for those that it does not hold; or 0 for
             everything kept of all. None: after what was acknowledged under ``name``, or without a name from now on.
         on_event: told the outbox and what a camera is doing there; None: such events are not asked for.
         on_outbox: told of every outbox when it is first heard of, comes back or goes missing.
         watch: what asks the directory; None: one of its own.
+        collects: this is the run's collector, who alone may have its name.
         clock: monotonic seconds.
 
     Raises:
@@ -89,6 +94,7 @@ class ClusterSubscriber:
         on_event: Callable[[str, StateEvent], None] | None = None,
         on_outbox: Callable[[OutboxPlace], None] | None = None,
         watch: DirectoryWatch | None = None,
+        collects: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._since = check_since(since)
@@ -96,6 +102,8 @@ class ClusterSubscriber:
             self._name, _ = check_subscription(name, None)
         except ValueError as error:
             raise UsageError(str(error)) from None
+        if self._name == COLLECTOR and not collects:
+            raise UsageError(f"name {COLLECTOR!r}: under it the run collects its alerts; choose another one")
         self._address = DirectoryAddress(directory, key if isinstance(key, SecretKey) else load_secret(Path(key)))
         self._on_event, self._on_outbox, self._clock = on_event, on_outbox, clock
         self._client: DirectoryClient | None = None
@@ -109,7 +117,8 @@ class ClusterSubscriber:
         self._handed_out: tuple[str, int] | None = None
         self._known: tuple[OutboxPlace, ...] | None = None
         self._old_gaps: list[OutboxGap] = []  # of outboxes that were forgotten
-        self._old_places: dict[str, int] = {}  # likewise the last number of each
+        self._old_places: dict[str, tuple[int, str | None]] = {}  # likewise the last number of each, and what has it
+        self._listen_at = clock() + BEAT_S
 
     # -- how it stands ------------------------------------------------------------------------------------------------
 
@@ -162,6 +171,8 @@ class ClusterSubscriber:
         """
         if self._handed_out is not None:
             self.ack(*self._handed_out)
+        if self._clock() >= self._listen_at:  # with many outboxes and a slow disk the turn of each comes seldom
+            self.listen()
         deadline = self._clock() + timeout
         while True:
             self._follow()
@@ -176,6 +187,7 @@ class ClusterSubscriber:
     def listen(self) -> None:
         """Takes what has come, without waiting, for a program that works on one alert for long: hands nothing out, and
         acknowledges nothing."""
+        self._listen_at = self._clock() + BEAT_S
         self._follow()
         for line in self._lines.values():
             line.listen()
@@ -255,21 +267,23 @@ class ClusterSubscriber:
         self._forget(set(self._lines) - {place.id for place in told})
 
     def _line(self, place: OutboxPlace, *, first: bool) -> OutboxLine:
+        since, had = self._start(place, first=first)
         return OutboxLine(
             place,
             subscribe=self._subscribe,
-            since=self._start(place, first=first),
+            since=since,
+            had=had,
             remembered=self._name is not None and self._since is None,
             clock=self._clock,
         )
 
-    def _start(self, place: OutboxPlace, *, first: bool) -> int | None:
-        """The number that an outbox is asked for first."""
+    def _start(self, place: OutboxPlace, *, first: bool) -> tuple[int | None, str | None]:
+        """The number after which an outbox is asked for first, and what has it."""
         if (last := self._old_places.pop(place.id, None)) is not None:
             return last  # it was forgotten, and is there again all the same
-        return first_number(place, since=self._since, named=self._name is not None, first=first)
+        return first_number(place, since=self._since, named=self._name is not None, first=first), None
 
-    def _subscribe(self, place: OutboxPlace, since: int | None) -> AlertSubscriber:
+    def _subscribe(self, place: OutboxPlace, since: int | None, had: str | None) -> AlertSubscriber:
         secure: SecureSocket | None = self._address.secure_to(place.server) if place.server else None
         if secure is None and parse_endpoint(place.endpoint).path is None:  # a private folder guards itself
             raise UsageError("the directory names no key of its machine")
@@ -280,6 +294,8 @@ class ClusterSubscriber:
             on_event=None if self._on_event is None else partial(self._on_event, place.id),
             secure=secure,
             outbox=place.id,
+            had=had,
+            ahead=READ_AHEAD,
             context=self._context,
             clock=self._clock,
         )
@@ -299,6 +315,6 @@ class ClusterSubscriber:
             line = self._lines.pop(name)
             line.close()
             if line.last_seq is not None:
-                self._old_places[name] = line.last_seq
+                self._old_places[name] = line.last_seq, line.had
             self._turns.remove(name)
             self._old_gaps += [OutboxGap(name, gap) for gap in line.gaps]

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from stream import __version__
 from stream.cluster.station_setting import NODE_FOLDER
 from stream.cluster.tasks import FOLDER, Outcome, SharedFolder, Task
 from stream.lockfile import Taken, take
@@ -62,6 +63,9 @@ def carry_out(
         clock: monotonic seconds.
         program: what runs the words of a task.
     """
+    if task.version != __version__:
+        here = f"{node} has spade-stream {__version__}, and this command is of {task.version or 'an older one'}"
+        return Outcome(2, node, error=f"{here}: install the same on all machines")
     if task.shared is not None and not _sees(task.shared):
         shared = task.shared
         return Outcome(2, node, error=f"{shared.path} is not the same folder on {node}. {shared.remedy}")
@@ -75,20 +79,25 @@ def carry_out(
 
 
 def _sees(shared: SharedFolder) -> bool:
-    return Path(shared.path, shared.mark).exists()
+    with suppress(OSError):  # it may not be looked into
+        return Path(shared.path, shared.mark).exists()
+    return False
 
 
 @contextmanager
 def _folder(task: Task, place: str | None) -> Iterator[Path]:
     """A new folder with the files of the task; afterwards it is gone, unless it is to be kept."""
-    root = None if place is None else Path(place) / "tasks"
-    if root is not None:
-        root.mkdir(parents=True, exist_ok=True)
-        _sweep(root)
+    root = Path(tempfile.gettempdir())
+    if place is not None:
+        root = Path(place) / "tasks"
+        for made in (root.parent, root):  # that of the node's workers, too: it must not be open if it is made here
+            made.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _sweep(root)
     folder = Path(tempfile.mkdtemp(prefix="spade-task-", dir=root)).resolve()
     lock = take(folder / _LOCK)
     try:
         for name, content in task.files.items():
+            (folder / name).touch(mode=0o600)  # some write a camera's password in their configuration
             (folder / name).write_text(content.replace(FOLDER, str(folder)), encoding="utf-8")
         yield folder
     finally:
@@ -98,11 +107,11 @@ def _folder(task: Task, place: str | None) -> Iterator[Path]:
 
 
 def _sweep(root: Path) -> None:
-    """Removes folders of tasks that were killed."""
+    """Removes folders of tasks that were killed. In a folder for temporary files there may be other users' ones."""
     for left in root.glob("spade-task-*"):
-        if (left / KEPT).exists() or not (left / _LOCK).exists():
-            continue
         with suppress(Taken, OSError):
+            if left.lstat().st_uid != os.getuid() or (left / KEPT).exists() or not (left / _LOCK).exists():
+                continue
             lock = take(left / _LOCK)
             shutil.rmtree(left, ignore_errors=True)
             os.close(lock)

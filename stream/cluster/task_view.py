@@ -77,7 +77,7 @@ class LineView:
     def _beginnings(self, progress: Mapping[str, Progress]) -> None:
         for name, told in progress.items():
             if told.starts > self._starts.get(name, 0):
-                again = " again: the node that it ran on is gone" if told.starts > 1 else ""
+                again = " again: its node, or its process there, died" if told.starts > 1 else ""
                 self._say(f"{name}: begins on {told.node}{again}")
                 self._starts[name] = told.starts
 

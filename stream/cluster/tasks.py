@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
+from stream import __version__
 from stream.cluster.model import MAX_MANY, MAX_NAME, MAX_WORDS
 from stream.errors import StreamError
 from stream.fields import as_object, listed, number, read_object, text, whole
@@ -53,6 +54,7 @@ class Task:
     shared: SharedFolder | None = None  # checked before anything is done
     place: str | None = None  # folder on the node in which it gets its own; None: that for temporary files
     keeps: str | None = None  # file of its folder that shows that something is there which a failure must not delete
+    version: str = __version__  # of the program that hands it out: another one may come to other results
 
     def to_text(self) -> str:
         """As it travels."""
@@ -66,6 +68,7 @@ class Task:
                 "shared": None if shared is None else [shared.path, shared.mark, shared.remedy],
                 "place": self.place,
                 "keeps": self.keeps,
+                "version": self.version,
             }
         )
 
@@ -83,6 +86,7 @@ class Task:
             None if shared is None else SharedFolder(*shared),
             _optional(fields, "place"),
             _optional(fields, "keeps"),
+            text(fields, "version", most=MAX_NAME) if "version" in fields else "",
         )
 
 
@@ -122,7 +126,7 @@ class Progress:
 
     state: State = "waiting"
     node: str = ""  # where it runs
-    starts: int = 0  # more than one: the nodes before have died
+    starts: int = 0  # more than one: before, its nodes or its processes died
     stage: str = ""  # what it is doing, one word
     done: int = 0
     total: int | None = None  # None: not known

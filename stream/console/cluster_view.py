@@ -57,7 +57,9 @@ def troubles(document: Mapping[str, Any], *, now: float) -> int:
     nodes = {_name(each) for each in document["nodes"] if each.get("state") in AWAY}
     stations = (each for part in ("workers", "readers") for each in document[part])
     lost = sum(each.get("state") in (*AWAY, "DEGRADED") and each.get("node") not in nodes for each in stations)
-    missing = sum(each.get("state") == OutboxState.MISSING for each in document["outboxes"])
+    missing = sum(
+        each.get("state") == OutboxState.MISSING or bool(each.get("problem")) for each in document["outboxes"]
+    )
     return len(nodes) + int(lost + missing)
 
 

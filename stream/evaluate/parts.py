@@ -173,7 +173,10 @@ def _move_all(source: Path, target: Path) -> None:
     if source.is_dir():
         target.mkdir(parents=True, exist_ok=True)
         for path in sorted(source.iterdir()):
-            shutil.move(path, target / path.name)
+            place = target / path.name
+            if place.is_dir():  # a gallery made with other settings; "move" would put this one into its folder
+                shutil.rmtree(place)
+            shutil.move(path, place)
 
 
 def _alerts(out: Path, scenes: Sequence[str]) -> list[bytes]:

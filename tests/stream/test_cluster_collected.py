@@ -119,7 +119,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def alerts(clock: Clock) -> OpenAlerts:
-    return OpenAlerts(lambda: OPEN, clock=clock)
+    return OpenAlerts(lambda wanted: [each for each in OPEN if wanted(each[0])], clock=clock)
 
 
 def test_what_is_open_in_an_outbox_that_stays_away_is_ended_once(alerts: OpenAlerts, clock: Clock) -> None:

@@ -50,7 +50,7 @@ class Run:
     @contextlib.contextmanager
     def collecting(self, **options: Any) -> Iterator[Collector]:
         watch = DirectoryWatch(self.campus.directory, documents=True)
-        with ClusterSubscriber(DIRECTORY, key=KEY, name=NAME, watch=watch) as subscriber:
+        with ClusterSubscriber(DIRECTORY, key=KEY, name=NAME, watch=watch, collects=True) as subscriber:
             yield Collector(
                 subscriber,
                 self.outbox,
@@ -314,11 +314,17 @@ def test_what_the_control_says_of_a_camera_is_told_and_recorded_as_one_worker_wo
     )
 
 
-def test_a_document_that_cannot_be_read_does_not_stop_the_alerts(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "document",
+    [{"written": "yesterday", "cameras": []}, {**a_document(), "outboxes": [5]}, {**a_document(), "outboxes": 5}],
+)
+def test_a_document_that_cannot_be_read_does_not_stop_the_alerts(
+    run: Run, caplog: pytest.LogCaptureFixture, document: dict[str, Any]
+) -> None:
     a = run.campus.node("a")
     a.commit(1)
     run.campus.tell()
-    run.campus.directory.tell_document({"written": "yesterday", "cameras": []})
+    run.campus.directory.tell_document(document)
     with run.collecting() as collector:
         until(collector, run.stored)
         collector.tell()

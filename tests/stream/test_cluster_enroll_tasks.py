@@ -177,6 +177,35 @@ def test_nodes_have_to_see_the_folder_of_galleries_but_not_of_a_store_with_an_ad
         assert (shared and Path(shared.path)) == seen
 
 
+def test_a_cluster_that_is_to_use_no_gpu_enrolls_without_one(tmp_path: Path) -> None:
+    for name, section, device in (("auto", {}, "cpu"), ("chosen", {"device": "cuda:1"}, "cuda:1")):
+        runner = InProcess(tmp_path / "node", lost=["gate", "yard"])
+        enroll(site(tmp_path / name, cluster={"gpus": False}, backbone=section), runner)
+        [told] = runner.tasks[0].files.values()
+        assert yaml.safe_load(told)["backbone"]["device"] == device
+
+
+def test_a_node_speaks_for_people_whatever_the_log_is_like(tmp_path: Path) -> None:
+    runner = InProcess(tmp_path / "node", lost=["gate", "yard"])
+
+    enroll(site(tmp_path / "site", log={"format": "json"}), runner)
+
+    words = runner.tasks[0].words
+    assert words[words.index("--log-format") + 1] == "human"
+
+
+def test_a_store_that_cannot_be_opened_is_said_before_anything_is_watched(tmp_path: Path) -> None:
+    path = site(tmp_path / "site", gallery={"folder": "galleries", "store": "nonesuch://site"})
+    runner = InProcess(tmp_path / "node")
+
+    with pytest.raises(UsageError, match="nonesuch"):
+        enroll(path, runner)
+    with pytest.raises(UsageError, match="nonesuch"):
+        commands.enroll(cli._parser().parse_args(["enroll", str(path)]), GO)
+    assert runner.tasks == []
+    assert not (tmp_path / "site" / "galleries").exists()
+
+
 def test_one_footage_for_two_cameras_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--camera"):
         enroll(site(tmp_path / "site"), InProcess(tmp_path / "node"), "--source", "day.mp4")

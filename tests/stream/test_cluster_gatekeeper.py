@@ -8,7 +8,7 @@ from cluster_fakes import FakeFleet, Time, World, key_of
 
 from stream.cluster.gatekeeper import LOOK_EVERY, Gatekeeper
 from stream.cluster.model import Access
-from stream.cluster.roster import Roster
+from stream.cluster.roster import GONE_SHOWN, GoneNode, Roster
 from stream.errors import KeyFileError
 
 
@@ -23,6 +23,20 @@ def test_a_node_that_is_gone_keeps_its_key_because_it_comes_back_with_it(tmp_pat
     assert world.fleet.worker("b").orders.access.nodes["a"] == key_of("a")
 
 
+def test_a_node_that_never_comes_back_is_not_let_in_for_ever(tmp_path: Path) -> None:
+    world = World(tmp_path, 1)
+    world.fleet.add("a")
+    world.fleet.add("b")
+    world.run(5)
+    world.fleet.kill("a")
+    world.run(8)
+    world.control.forget("outbox-a:0")
+    world.time.now += GONE_SHOWN
+    world.run(8)
+
+    assert world.fleet.worker("b").orders.access.nodes.keys() == {"b", "run"}
+
+
 def test_keys_that_cannot_be_written_are_tried_again_after_a_while() -> None:
     time, tries = Time(), []
 
@@ -33,6 +47,7 @@ def test_keys_that_cannot_be_written_are_tried_again_after_a_while() -> None:
 
     keeper = Gatekeeper(Access, full)
     roster = Roster(FakeFleet(time), wall=time.wall)
+    roster.gone["a"] = GoneNode("a", "10.0.0.2", 0.0)
     keeper._nodes["a"] = "local-a"
     for _ in range(60):
         time.now += 0.25

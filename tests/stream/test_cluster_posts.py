@@ -128,3 +128,17 @@ def test_a_readers_station_is_asked_in_the_same_way() -> None:
 
     assert post.report is not None
     assert post.report.station == "a:readers"
+
+
+def test_one_that_is_wanted_again_while_it_leaves_is_started_anew() -> None:
+    desk = Desk().run(1)
+    desk.post.leave(desk.time.now)
+    desk.run(2)
+    assert desk.worker.draining
+    drained = desk.worker
+    desk.worker = FakeWorker("worker:1:0", Disk("a"), desk.time)
+    desk.post.leave(None)
+    desk.run(3)
+
+    assert (drained.mode, desk.starts) == ("dead", 2)
+    assert (desk.post.answering, desk.post.state) == (True, StationState.RUNNING)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import pickle
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster_fakes import key_of
 
 from stream import __version__
 from stream.cluster import ray_actors, ray_control
@@ -16,7 +18,10 @@ from stream.cluster.ray_actors import WAITS, ControlActor, ReaderActor, WorkerAc
 from stream.cluster.ray_connect import pieces
 from stream.cluster.ray_control import ControlDuty
 from stream.cluster.settings_text import ClusterSettings
+from stream.config import build_config
 from stream.errors import ConfigError, UsageError
+from stream.key_making import let_in_only
+from stream.keys import Role
 
 SETTINGS = ClusterSettings(
     config="cameras: [{id: gate, source: 'rtsp://u:${CAM_PASSWORD}@gate/1'}]",
@@ -107,3 +112,19 @@ def test_rounds_that_do_not_end_are_a_problem_of_the_cluster(monkeypatch: pytest
     (first, _) = json.loads(duty.document())["problems"]
 
     assert "has not gone round for 0 s: nothing is moved" in first
+
+
+def test_a_run_that_ends_leaves_no_machine_let_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"state": str(tmp_path), "cameras": [{"id": "gate", "source": "synthetic://1"}]}
+    config = build_config(settings, where="test", base=tmp_path, environment={})
+    (tmp_path / "keys").mkdir(mode=0o700)
+    let_in_only(tmp_path / "keys", Role.LOCAL, {key_of("a"): ["a"]})
+    duty = ControlDuty("campus", "ab", worker=object, readers=object)
+    monkeypatch.setattr(duty, "_config", config)
+    monkeypatch.setattr(ray_control, "_ray", lambda: None)
+    monkeypatch.setattr(ray_control, "kill_all", lambda ray, cluster, but: [])
+    assert [path.name for path in (tmp_path / "keys" / "nodes").iterdir()] == ["a.pub"]
+
+    duty.close()
+
+    assert list((tmp_path / "keys" / "nodes").iterdir()) == []

@@ -70,3 +70,14 @@ def test_two_nodes_that_share_a_folder_are_a_problem_and_one_of_them_works(tmp_p
 
     assert "two stations are called a:0: no two nodes may share a folder" in world.problems()
     assert world.places() == {"cam0": "a:0"}
+
+
+def test_a_node_without_stations_leaves_nothing_behind(tmp_path: Path) -> None:
+    world = World(tmp_path, [{"id": "cam", "network": "plant"}])
+    world.fleet.add("a")
+    world.fleet.add("small", cpus=1)
+    world.run(5)
+    world.fleet.unlist("small")
+    world.run(5)
+
+    assert world.control._roster.since.keys() == {"id-a-1"}

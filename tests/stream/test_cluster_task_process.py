@@ -101,6 +101,38 @@ def test_folders_of_tasks_that_were_killed_are_removed_by_the_next_one(tmp_path:
     assert [path.name for path in left(tmp_path)] == ["spade-task-kept"]
 
 
+def test_those_of_an_evaluation_lie_among_temporary_files_and_are_removed_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "spade-task-killed").mkdir()
+    (tmp_path / "spade-task-killed" / "task.lock").touch()
+
+    found = carry_out(Task("01", ("",)), {}, node="n1", tell=Heard(), program=PROGRAM)
+
+    assert (found.code, list(tmp_path.iterdir())) == (0, [])
+
+
+def test_a_file_of_a_task_is_for_its_user_alone(tmp_path: Path) -> None:
+    script = "import os, sys; print('%o' % (os.stat(sys.argv[1] + '/site.yaml').st_mode & 0o777))"
+
+    assert do(script, tmp_path, files={"site.yaml": "cameras: []"}).said == ("600",)
+
+
+def test_a_folder_of_a_node_that_a_task_makes_is_closed_to_others(tmp_path: Path) -> None:
+    do("", tmp_path / "node")
+
+    assert (tmp_path / "node").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_node_with_another_version_of_the_program_does_nothing(tmp_path: Path) -> None:
+    found = do("open('ran', 'w')", tmp_path, version="0.0.1")
+
+    assert found.code == 2
+    assert found.error.endswith("and this command is of 0.0.1: install the same on all machines")
+    assert not (tmp_path / "tasks").exists()
+
+
 def test_a_folder_that_is_another_one_on_the_node_is_noticed_before_anything_is_done(tmp_path: Path) -> None:
     shared = SharedFolder(str(tmp_path), ".shared-1", "Set gallery.store")
     found = do("open('ran', 'w')", tmp_path, shared=shared)
@@ -114,8 +146,7 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     found = do("", tmp_path / "file")
 
-    assert found.code == 1
-    assert "Not a directory" in found.error
+    assert (found.code, found.error) == (1, f"n1: {tmp_path / 'file'}: File exists")
 
 
 def test_a_command_ends_when_its_task_is_interrupted(tmp_path: Path) -> None:

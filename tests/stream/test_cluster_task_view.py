@@ -47,7 +47,7 @@ def test_a_log_says_that_a_node_died(view: LineView, clock: Clock) -> None:
     view.show(TASKS, {"gate": RUNNING}, {}, "")
     view.show(TASKS, {"gate": Progress("running", "n2", 2)}, {}, "")
 
-    assert clock.said[-1] == "gate: begins on n2 again: the node that it ran on is gone"
+    assert clock.said[-1] == "gate: begins on n2 again: its node, or its process there, died"
 
 
 def test_a_log_says_now_and_then_how_far_all_are(view: LineView, clock: Clock) -> None:

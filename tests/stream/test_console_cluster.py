@@ -172,6 +172,11 @@ def test_what_a_node_that_is_away_says_of_itself_is_not_said_twice() -> None:
     assert view(**without_elm(), problems=problems)["problems"] == ["node elms is odd"]
 
 
+def test_an_outbox_that_is_there_and_gives_nothing_is_a_trouble() -> None:
+    page = view(outboxes=[an_outbox("elm"), an_outbox("oak", problem="its feed does not answer")])
+    assert (page["troubles"], page["outboxes"][1]["problem"]) == (1, "its feed does not answer")
+
+
 def test_a_missing_outbox_stands_first_with_what_was_taken_of_it() -> None:
     outboxes = [an_outbox("elm"), an_outbox("oak", state="missing", last_seq=9, taken=7, gaps=[[1, 2]])]
     first, second = view(outboxes=outboxes)["outboxes"]

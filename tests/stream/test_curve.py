@@ -374,6 +374,20 @@ def test_a_subscriber_has_the_name_of_its_key_or_none(site: Site, feed: FeedServ
     assert [s["name"] for s in feed.state()["subscribers"]] == ["ops", None, "archive"]
 
 
+def test_no_issued_key_may_take_the_place_of_a_clusters_collector(site: Site, tmp_path: Path) -> None:
+    key = load_secret(issue(site.folder, Role.SUBSCRIBER, ["collect"]))
+    paths = (tmp_path / "outbox.sqlite", tmp_path / "evidence")
+    site.stack.enter_context(Outbox(*paths))
+    reader = site.stack.enter_context(OutboxReader(*paths))
+    secure = site.server_keys(Role.SUBSCRIBER)
+    feed = site.stack.enter_context(FeedServer(LOOPBACK, reader, dict, secure=secure, outbox_id="a"))
+
+    subscribe(site, feed, load_folder(site.folder).local, "collect")
+    with pytest.raises(LinkLost, match="the run of the cluster collects"):
+        subscribe(site, feed, key, "collect")
+    assert [s["name"] for s in feed.state()["subscribers"]] == ["collect"]
+
+
 def test_a_revoked_subscriber_gets_nothing_more(site: Site, feed: FeedServer) -> None:
     subscribe(site, feed, site.ops, "ops")
     revoke(site.folder, "ops")

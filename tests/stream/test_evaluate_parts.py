@@ -99,6 +99,17 @@ def test_alerts_of_all_scenes_get_numbers_of_their_own_and_keep_their_pictures(t
     assert not (out / PARTS).exists()
 
 
+def test_a_gallery_takes_the_place_of_an_earlier_one_that_was_made_with_other_settings(tmp_path: Path) -> None:
+    earlier = tmp_path / "galleries" / "01"
+    earlier.mkdir(parents=True)
+    (earlier / "CURRENT").write_text("earlier")
+    worked(tmp_path / PARTS / "01", "01")
+
+    gather(config(tmp_path), tmp_path, ["01"])
+
+    assert [(path.name, path.read_text()) for path in earlier.iterdir()] == [("CURRENT", "01")]
+
+
 def test_scenes_of_single_images_have_no_alerts(tmp_path: Path) -> None:
     (tmp_path / PARTS).mkdir()
     hand_over(worked(tmp_path / "node", "01"), part(tmp_path))

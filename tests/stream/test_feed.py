@@ -13,8 +13,8 @@ import zmq
 from feed_fakes import PATIENCE_S, Clock, Peer, Place, a_place, an_alert, fill, stepped, take, wait_until
 
 from stream import feed as feed_module
-from stream.errors import EndpointBusy, LinkLost, UsageError
-from stream.feed import BEAT_S, FORGET_S, WINDOW
+from stream.errors import EndpointBusy, LinkLost, OutboxWentBack, UsageError
+from stream.feed import BEAT_S, FORGET_S, WINDOW, known_by
 from stream.health import CameraHealth
 from stream.messages import Alert, CameraState, Evidence, StateEvent
 from stream.outbox import Outbox
@@ -188,6 +188,22 @@ def test_a_number_that_this_outbox_never_gave_is_refused(place: Place) -> None:
         alerts.poll(PATIENCE_S)
 
 
+def test_a_number_that_another_alert_has_now_is_refused_and_the_right_one_is_not(place: Place) -> None:
+    fill(place.outbox, 1, 3)
+    one, two = (known_by(stored) for stored in place.outbox.read_after(0, limit=2))
+    with place.serving():
+        with AlertSubscriber(place.endpoint, since=2, had=two) as alerts:
+            assert take(alerts, 1) == [3]
+        with (
+            AlertSubscriber(place.endpoint, since=2, had=one) as alerts,
+            pytest.raises(OutboxWentBack, match=r"alert 2 of this outbox is a2 .* not a1"),
+        ):
+            alerts.poll(PATIENCE_S)
+        place.outbox.remove_through(2)  # what is not kept cannot be compared, and is no reason to refuse
+        with AlertSubscriber(place.endpoint, since=2, had=one) as alerts:
+            assert take(alerts, 1) == [3]
+
+
 def test_a_second_subscriber_of_the_same_name_takes_over_and_the_first_is_told(place: Place) -> None:
     fill(place.outbox, 1, 1)
     with place.serving(), AlertSubscriber(place.endpoint, name="mqtt") as first:
@@ -235,6 +251,7 @@ def test_a_malformed_message_is_counted_and_changes_nothing(place: Place, parts:
         ({"name": None, "since": -1}, "-1"),
         ({"name": None, "since": "all"}, "'all'"),
         ({"name": None, "since": 2**63}, str(2**63)),
+        ({"name": None, "since": 1, "had": 5}, "had '5'"),
     ],
 )
 def test_a_subscription_that_makes_no_sense_is_refused_with_the_reason(
@@ -426,7 +443,7 @@ def test_an_alert_that_jumps_without_a_gap_is_not_taken_and_asked_for_again(plac
         assert take(alerts, 1) == [1]
         feed.alert(3)
 
-        assert feed.expect(Kind.SUBSCRIBE, of=alerts) == {"name": None, "since": 1}
+        assert feed.expect(Kind.SUBSCRIBE, of=alerts) == {"name": None, "since": 1, "had": known_by(an_alert(1))}
         feed.alert(2)
         feed.alert(3)
         assert take(alerts, 2) == [2, 3]
@@ -466,7 +483,7 @@ def test_a_silent_feed_is_noticed_and_subscribed_to_anew(place: Place) -> None:
             assert alerts.poll(0) is None
             states.append(alerts.connected)
         assert states == [True, False]
-        assert feed.expect(Kind.SUBSCRIBE, of=alerts) == {"name": None, "since": 1}
+        assert feed.expect(Kind.SUBSCRIBE, of=alerts) == {"name": None, "since": 1, "had": known_by(an_alert(1))}
 
 
 def test_a_program_busy_for_long_is_subscribed_again_and_misses_nothing(place: Place) -> None:

@@ -272,6 +272,18 @@ def test_what_a_killed_writer_left_open_is_ended_once_with_its_last_pictures(pat
         assert outbox.closing_messages() == []
 
 
+def test_only_of_those_open_alerts_that_are_wanted_are_pictures_read(
+    paths: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Outbox(*paths) as outbox:
+        unwanted = outbox.commit(an_alert(1), PICTURES)
+        outbox.commit(an_alert(2), PICTURES)
+        (paths[1] / str(unwanted.mask)).unlink()  # who reads it complains
+        ((end, _),) = outbox.closing_messages(lambda alert: alert.seq == 2)
+        assert end.alert_id == an_alert(2).alert_id
+        assert "is lost" not in caplog.text
+
+
 def test_removing_takes_a_beginning_with_its_pictures_and_keeps_the_numbering(outbox: Outbox) -> None:
     for n in (1, 2, 3, 4):
         outbox.commit(an_alert(n), PICTURES)

@@ -148,12 +148,13 @@ function readerRow({ state, reason }) {
 /** @param {any[]} outboxes */
 export function outboxPanel(outboxes) {
   const missing = outboxes.filter((each) => each.state === "missing");
+  const silent = outboxes.filter((each) => each.state !== "missing" && each.problem);
   return h(
     "section",
     { class: "panel", "aria-labelledby": "outbox-title" },
     h("h2", { id: "outbox-title" }, "Outboxes"),
-    missing.length
-      ? missing.map(missingOutbox)
+    missing.length || silent.length
+      ? [missing.map(missingOutbox), silent.map(silentOutbox)]
       : h("p", { class: "hint" }, "Every outbox can be reached: no alert waits on a disk that is away."),
     fold("outboxes", counted(outboxes.length, "outbox", "outboxes"), () => outboxTable(outboxes)),
   );
@@ -174,6 +175,16 @@ function missingOutbox({ id, node, since, ...numbers }) {
       { class: "hint" },
       `${waiting(numbers)} when the disk is back. If it never will be: spade-stream cluster forget ${id}`,
     ),
+  );
+}
+
+/** It should give its alerts, and does not. */
+function silentOutbox({ id, node, problem, ...numbers }) {
+  return h(
+    "div",
+    { class: "missing" },
+    h("p", { class: "problem" }, icon("warning"), h("span", null, `Outbox ${id} on ${node}: ${problem}`)),
+    h("p", { class: "hint" }, `${waiting(numbers)} when it answers.`),
   );
 }
 
