@@ -15,6 +15,7 @@ from stream.cluster.collector import NAME
 from stream.cluster.model import OutboxPlace, OutboxState
 from stream.cluster.ray_connect import directory_of, is_directory
 from stream.cluster.subscriber import ClusterSubscriber, Received
+from stream.durable import safe_name
 from stream.errors import KeyFileError, LinkLost, UsageError
 from stream.keys import Role, SecretKey, load_secret
 from stream.messages import Alert, Evidence, StateEvent, iso_time
@@ -138,7 +139,7 @@ class _Reported:
 def _print(received: Received, folder: Path | None, save: Save) -> None:
     alert = received.alert
     if folder is not None:  # numbers of different outboxes are the same
-        alert = save(folder / received.outbox, alert, received.evidence)
+        alert = save(folder / safe_name(received.outbox), alert, received.evidence)
     print(json.dumps(alert.to_json()), flush=True)
 
 

@@ -162,6 +162,9 @@ class Collector:
             if first.outbox:
                 self._collected.take(first.outbox, first.alert.seq)
                 self._subscriber.ack(first.outbox, first.alert.seq)
+        self._works()
+
+    def _works(self) -> None:
         if self._problem:
             _log.warning("the outbox of this machine takes alerts again")
         self._problem, self._pause = "", FIRST_RETRY
@@ -178,8 +181,8 @@ class Collector:
 
     def _store_less(self, alert: Alert, evidence: Evidence) -> None:
         if evidence is not _NOTHING:
+            self._store(alert, _NOTHING)  # may have to be tried again, and is counted once
             self.lost["pictures"] += 1
-            self._store(alert, _NOTHING)
         else:
             self.lost[str(alert.phase)] += 1
 
@@ -248,7 +251,8 @@ class Collector:
                 _log.error("outbox %s: alerts %d to %d are gone for good (its retention)", found.outbox, first, last)
 
     def _end_open_alerts(self) -> None:
-        if not self._subscriber.connected or self._problem:
+        waits = self._problem and (self._waiting or self._clock() < self._retry_at)
+        if not self._subscriber.connected or waits:
             return
         places = self._subscriber.outboxes
         missing = {place.id for place in self._subscriber.missing}
@@ -258,6 +262,8 @@ class Collector:
         except OutboxError as error:
             self._failed(str(error))
             return
+        if not self._waiting:  # what failed was this, and nobody else may ever try again
+            self._works()
         # Of no outbox: there is nobody to acknowledge them to.
         self._waiting.extend(Received("", replace(alert, seq=0), evidence) for alert, evidence in messages)
 

@@ -63,7 +63,7 @@ class WorkerParts:
             ConfigError: it is wrong, or cannot be taken while the system runs; the old one stays in force.
         """
         before = self._setting, self.user, self.config
-        fresh = replace(self._setting, text=text, environment=dict(environment))
+        fresh = self._set(text, environment)
         user = fresh.config()
         self._setting, self.user = fresh, user
         try:
@@ -76,6 +76,10 @@ class WorkerParts:
         if before[0].environment == fresh.environment:
             return steps
         return replace(steps, restart=steps.restart | {WORKER, FEED}, tell_worker=False)
+
+    def user_of(self, text: str, environment: Mapping[str, str]) -> Config:
+        """What :attr:`user` would be with this. Raises ConfigError."""
+        return self._set(text, environment).config()
 
     def score(self) -> list[ChildSpec]:
         """The scoring process."""
@@ -121,6 +125,9 @@ class WorkerParts:
         if moved:
             self.config = self._derive()
         return frozenset(moved)
+
+    def _set(self, text: str, environment: Mapping[str, str]) -> StationSetting:
+        return replace(self._setting, text=text, environment=dict(environment))
 
     def _has_lost(self, process: Mapping[str, Any] | None, port: int) -> bool:
         waits = process is not None and process.get("state") == "waiting"

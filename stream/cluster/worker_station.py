@@ -104,14 +104,20 @@ class WorkerStation:
 
         Raises:
             ConfigError: it is wrong, or cannot be taken while the system runs; the old one stays in force.
+            UsageError: its store of galleries cannot be used on this node; likewise.
         """
         with self._lock:
-            before = self._parts.user
-            steps = self._parts.take(text, environment)
-            fresh = self._parts.user
-            if (before.gallery, before.scenes) != (fresh.gallery, fresh.scenes):
+            before, fresh = self._parts.user, self._parts.user_of(text, environment)
+            with ExitStack() as unused:
+                galleries = self._galleries
+                if (before.gallery, before.scenes) != (fresh.gallery, fresh.scenes):
+                    galleries = self._make_galleries(fresh, self._node.cache)
+                    unused.callback(galleries.close)
+                steps = self._parts.take(text, environment)
+                unused.pop_all()
+            if galleries is not self._galleries:
                 self._galleries.close()
-                self._galleries = self._files.galleries = self._make_galleries(fresh, self._node.cache)
+                self._galleries = self._files.galleries = galleries
             self._go_on(steps.restart, tell=steps.tell_worker)
         self._wake.set()
 

@@ -13,7 +13,7 @@ import pytest
 from collect_fakes import DIRECTORY, KEY, Campus, a_campus, alert, wait_for
 from small_disk import SmallDisk
 
-from stream.cluster.collector import NAME, Collector, Files
+from stream.cluster.collector import LAST_RETRY, NAME, Collector, Files
 from stream.cluster.directory_watch import DirectoryWatch
 from stream.cluster.open_alerts import AWAY_FOR
 from stream.cluster.subscriber import ClusterSubscriber
@@ -357,6 +357,35 @@ def test_an_alert_that_is_open_on_a_machine_that_stays_away_is_ended_here_with_i
     assert (end.alert_id, end.phase, end.outbox, end.frame_seq) == ("a-1", Phase.END, "a", 1)
     assert len(run.stored()) == 3
     assert (run.state / "evidence" / str(end.mask)).read_bytes() == b"mask"
+
+
+def test_open_alerts_that_could_not_be_looked_for_are_ended_later_though_no_other_alert_comes(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = run.campus.node("a")
+    a.commit(1)
+    run.campus.tell()
+    run.campus.directory.tell_document(a_document())
+    now = [100.0]
+
+    def unreadable(_: object = None) -> list[tuple[Alert, Evidence]]:
+        raise OutboxError("the outbox cannot be read")
+
+    with run.collecting(clock=lambda: now[0]) as collector:
+        until(collector, lambda: len(run.stored()) == 1)
+        collector.tell()
+        run.campus.tell(a.lost())
+        until(collector, lambda: [place.id for place in collector._subscriber.missing] == ["a"])
+        now[0] += AWAY_FOR
+        with monkeypatch.context() as broken:
+            broken.setattr(collector._open, "_closing", unreadable)
+            collector.tell()
+        assert "the outbox cannot be read" in run.status()["worker"]["reason"]
+        now[0] += LAST_RETRY
+        collector.tell()
+        assert "cannot be read" not in run.status()["worker"]["reason"]
+        until(collector, lambda: len(run.stored()) == 2)
+    assert run.stored()[1].phase is Phase.END
 
 
 def test_on_a_real_full_disk_alerts_wait_on_their_nodes_and_all_come_when_there_is_room(

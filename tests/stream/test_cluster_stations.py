@@ -29,7 +29,7 @@ from stream.cluster.reader_station import ReaderStation
 from stream.cluster.station_setting import StationSetting
 from stream.cluster.worker_station import LEFT_OVER_AFTER, WorkerStation
 from stream.config import load_config
-from stream.errors import ConfigError, OutboxError, StateBusy
+from stream.errors import ConfigError, OutboxError, StateBusy, UsageError
 from stream.health import write_status
 from stream.outbox import Outbox
 
@@ -425,6 +425,25 @@ def test_readers_of_cameras_that_stay_are_left_alone(bench: Bench) -> None:
 
     assert processes.changes == [({"reader gate"}, set(), set()), ({"reader gate", "reader roof"}, set(), set())]
     assert station.report().generation == 3
+
+
+def test_a_store_that_this_node_cannot_use_leaves_everything_as_it_was(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station = bench.worker()
+    file = bench.folder / "node" / "worker-0" / "run" / "config.yaml"
+    before = file.read_text()
+
+    def fails(*_: object) -> NodeGalleries:
+        raise UsageError("nothing here knows gs://")
+
+    monkeypatch.setattr(station, "_make_galleries", fails)
+    for _ in range(2):  # told again, it is no less wrong
+        with pytest.raises(UsageError, match="gs://"):
+            station.configure(bench.text("gate", gallery={"store": "gs://campus/galleries"}), SECRET)
+
+    assert file.read_text() == before
+    assert [processes.changes for processes in Written.made] == [[], []]
 
 
 def test_another_directory_is_asked_by_all_of_them(bench: Bench) -> None:
