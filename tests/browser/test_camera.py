@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 
 import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
 from stream.messages import unix_time
+from stream.operator_settings import OperatorSettings, change_settings, with_zones
 
 from .fake_site import Site
 
@@ -80,6 +82,20 @@ def test_a_zone_is_drawn_with_keys_alone(walkway: Page, site: Site) -> None:
     walkway.get_by_role("button", name="Save zones").click()
     expect(walkway.locator(".toast")).to_contain_text("saved")
     assert zones_of(site) == [("zone 1", "watch", 3)]
+
+
+def test_who_works_with_keys_keeps_the_place_when_somebody_else_changes_the_zones(walkway: Page, site: Site) -> None:
+    test_a_zone_is_drawn_with_keys_alone(walkway, site)
+    corners = walkway.get_by_role("button", name="Move the corners of zone 1")
+    corners.focus()
+
+    def add(settings: OperatorSettings) -> OperatorSettings:
+        zones = settings.of("walkway").zones
+        return with_zones(settings, "walkway", (*zones, replace(zones[0], name="of somebody else")), fixed=())
+
+    change_settings(site.parts.config.operator_settings, add)
+    expect(walkway.get_by_role("button", name="Move the corners of of somebody else")).to_be_visible()
+    expect(corners).to_be_focused()
 
 
 def test_a_zone_is_deleted(walkway: Page, site: Site) -> None:

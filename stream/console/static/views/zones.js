@@ -123,6 +123,7 @@ class ZonesEditor {
   #changed(is) {
     this.isChanged = is;
     this.surface.draw();
+    const held = this.#focused();
     replace(
       this.#list,
       this.surface.zones.map((zone, index) => this.#row(zone, index)),
@@ -131,7 +132,17 @@ class ZonesEditor {
         ? null
         : h("li", { class: "muted" }, "No zones: everything that the camera sees counts."),
     );
+    this.#controls()[held]?.focus({ preventScroll: true });
     this.#show();
+  }
+
+  #controls() {
+    return [...this.#list.querySelectorAll("input, select, button")];
+  }
+
+  /** Which of the rows' controls has the focus: who works with keys must not lose it when the rows are made anew. */
+  #focused() {
+    return this.#controls().indexOf(document.activeElement);
   }
 
   #show() {
