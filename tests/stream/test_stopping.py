@@ -107,6 +107,7 @@ def hung_up(script: str) -> list[str]:
     """
     begin = """
 import os, signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it, as nohup does
 from stream.stopping import ReloadSignal, StopSignal
 stop = StopSignal()
 def hang_up():
@@ -191,6 +192,7 @@ def test_a_real_terminal_that_is_closed_stops_the_process(tmp_path: Path) -> Non
     log = tmp_path / "log"
     child, terminal = pty.fork()
     if child == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it, as nohup does
         os.execv(sys.executable, [sys.executable, "-c", _ON_A_TERMINAL.format(log=str(log))])
     try:
         wait_until(lambda: log.exists() and log.read_text() == "ready")
