@@ -17,6 +17,7 @@ from stream import programs
 from stream.config import build_config
 from stream.config_sections import CameraSection
 from stream.durable import write_durably
+from stream.endless import is_endless
 from stream.errors import StreamError, UsageError
 from stream.gallery_store_commands import publish_folder
 from stream.progress import Step, progress_bar, progress_reporter, tell_result
@@ -119,7 +120,7 @@ def add(arguments: argparse.Namespace, stop: StopSignal) -> int:
     settings = method_settings(gallery, weights=arguments.weights, device=arguments.device)
     config = build_config({**settings, "cameras": cameras}, where="gallery add", base=Path.cwd(), environment={})
     for camera in config.cameras:
-        if programs.is_endless(camera) and camera.seconds is None:
+        if is_endless(camera) and camera.seconds is None:
             raise UsageError(f"{describe_source(camera.source)} has no end: say how much of it, with --seconds")
     with progress_bar("add", unit="frame") as bar:
 

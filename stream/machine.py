@@ -16,11 +16,12 @@ from typing import Protocol
 
 from stream.child import ChildSpec, Stage
 from stream.config import Config, read_text
+from stream.endless import is_endless
 from stream.errors import OutboxError
 from stream.messages import Mode
 from stream.notify import Notifier
 from stream.outbox import Outbox, OutboxReader
-from stream.programs import Stopping, is_endless, mode_of
+from stream.programs import Stopping, mode_of
 from stream.reload import CONSOLE, FEED, WORKER, reader_name, sink_name
 from stream.run_folder import RunFolder
 from stream.station import Reloading, Station

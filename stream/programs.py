@@ -22,7 +22,7 @@ from stream.config_sections import CameraSection
 from stream.drift import DriftCollector
 from stream.drift_store import DriftStore
 from stream.durable import safe_name
-from stream.endless import is_endless as is_endless
+from stream.endless import is_endless
 from stream.endpoints import connect_address, is_loopback, parse_endpoint
 from stream.errors import ConfigError, StreamError, UsageError
 from stream.feed import FeedServer

@@ -48,6 +48,7 @@ WORKER = "worker"
 READERS = "readers"
 SINKS = "sinks"
 CONSOLE = "console"
+COLLECT = "collect"  # of a cluster's run: brings the alerts of all nodes to this machine
 
 RESTARTED_BY: Mapping[str, tuple[str, ...]] = {
     "alerts": (),

@@ -25,6 +25,7 @@ from stream import machine, programs
 from stream.config import Config, build_config
 from stream.config_sections import CameraSection
 from stream.durable import write_durably
+from stream.endless import is_endless
 from stream.errors import StreamError, UsageError
 from stream.health import read_status
 from stream.progress import Form, Step, progress_bar, progress_reporter
@@ -71,7 +72,7 @@ def run_replay(options: ReplayOptions, *, stopping: Callable[[], bool]) -> int:
         settings = _settings(options, gallery, sockets)
         config = build_config(settings, where="replay", base=options.out.resolve(), environment={})
         camera = config.camera(CAMERA)
-        if programs.is_endless(camera):
+        if is_endless(camera):
             raise UsageError(f"{describe_source(options.source)} has no end: use 'spade-stream run' for live sources")
         prepare_folder(options.out, marker="replay.yaml")
         path = options.out / "replay.yaml"

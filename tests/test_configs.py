@@ -14,7 +14,8 @@ from pydantic import BaseModel
 
 from stream import commands
 from stream.config import Config, load_config
-from stream.programs import is_endless, mode_of
+from stream.endless import is_endless
+from stream.programs import mode_of
 
 FOLDER = Path(__file__).parents[1] / "configs"
 FILES = sorted(FOLDER.glob("*.yaml"))

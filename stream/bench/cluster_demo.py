@@ -20,12 +20,12 @@ from typing import Any
 
 from stream.bench.clips import Footage, make_films
 from stream.bench.cluster_findings import Shown, Watched, account, is_even, look, messages, rows, summary
-from stream.bench.cluster_site import Site, all_scored, site_settings, spread
+from stream.bench.cluster_site import Site, all_scored, described, site_settings, spread
 from stream.bench.folder import kept_folder
 from stream.bench.process_tree import command_of, descendants
 from stream.bench.result import BenchResult
-from stream.cluster.run_command import COLLECT
 from stream.errors import StreamError
+from stream.reload import COLLECT
 
 NODE_CORES = 1
 """Of each node, and of its one worker."""
@@ -64,7 +64,8 @@ def run_demo(options: DemoOptions, *, say: Say, stopping: Callable[[], bool]) ->
         settings = site_settings(films, options.footage, site_folder, worker_cpus=NODE_CORES)
         with Site(site_folder, settings, stopping) as site:
             shown = show(site, options, say)
-    return BenchResult("cluster", described(options), rows(shown), summary(shown)), shown
+    asked = {"cameras": options.cameras, "nodes": options.nodes, **described(options.footage)}
+    return BenchResult("cluster", asked, rows(shown), summary(shown)), shown
 
 
 def show(site: Site, options: DemoOptions, say: Say) -> Shown:
@@ -180,19 +181,6 @@ def _bring_back(site: Site, victim: str, shown: Shown, say: Say) -> None:
     site.wait(lambda _: kept <= messages(here), "the alerts of the node that came back are here", seconds=_MOVE_WAIT)
     shown.returned = time.monotonic() - began
     say(f"{victim} is back: all its alerts are here after {shown.returned:.0f} s, its start included")
-
-
-def described(options: DemoOptions) -> dict[str, Any]:
-    """What was asked for, JSON-able."""
-    footage = options.footage
-    return {
-        "cameras": options.cameras,
-        "nodes": options.nodes,
-        "picture": "x".join(map(str, footage.picture)),
-        "fps": footage.fps,
-        "gallery_frames": footage.gallery_frames,
-        **{name: dict(section) for name, section in footage.method.items()},
-    }
 
 
 def fresh_folder(folder: Path) -> Path:

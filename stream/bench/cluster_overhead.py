@@ -19,7 +19,7 @@ import yaml
 from stream import machine
 from stream.bench.clips import Footage, make_films
 from stream.bench.cluster_demo import fresh_folder
-from stream.bench.cluster_site import Site, all_scored, make_sensitive, site_settings
+from stream.bench.cluster_site import Site, all_scored, described, make_sensitive, site_settings
 from stream.bench.folder import kept_folder
 from stream.bench.local_ray import free_port
 from stream.bench.process_stats import usage
@@ -73,7 +73,8 @@ def run_overhead(options: OverheadOptions, *, stopping: Callable[[], bool]) -> B
             site.start({"node-1": 1})
             site.wait(lambda d: all_scored(d, cameras=options.cameras), "every camera is scored", seconds=START_WAIT)
             plain, clustered, beside = _measure(site, _alone(settings), options, stopping)
-    return BenchResult("cluster-overhead", _described(options), rows(plain, clustered, beside))
+    asked = {"cameras": options.cameras, "seconds": options.seconds, **described(options.footage)}
+    return BenchResult("cluster-overhead", asked, rows(plain, clustered, beside))
 
 
 def _alone(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,15 +177,3 @@ def _per_frame(readings: tuple[Reading, Reading], part: str) -> float:
 
 def _count(readings: tuple[Reading, Reading]) -> float:
     return float(readings[1].frames - readings[0].frames)
-
-
-def _described(options: OverheadOptions) -> dict[str, Any]:
-    footage = options.footage
-    return {
-        "cameras": options.cameras,
-        "seconds": options.seconds,
-        "picture": "x".join(map(str, footage.picture)),
-        "fps": footage.fps,
-        "gallery_frames": footage.gallery_frames,
-        **{name: dict(section) for name, section in footage.method.items()},
-    }

@@ -43,6 +43,16 @@ _ANSWER_WAIT = 10.0  # s for the directory, on a machine that is busy
 _NO_CAP = 100_000  # alerts an hour: a cap would end what is to be counted
 
 
+def described(footage: Footage) -> dict[str, Any]:
+    """What the cameras of a site show and how they are scored, JSON-able."""
+    return {
+        "picture": "x".join(map(str, footage.picture)),
+        "fps": footage.fps,
+        "gallery_frames": footage.gallery_frames,
+        **{name: dict(section) for name, section in footage.method.items()},
+    }
+
+
 def site_settings(films: Sequence[Film], footage: Footage, folder: Path, *, worker_cpus: int = 1) -> dict[str, Any]:
     """The configuration of a run in this folder, one camera and one scene for each film; makes its galleries."""
     names = [f"cam-{number:02}" for number in range(1, len(films) + 1)]

@@ -69,4 +69,4 @@ def collect(arguments: argparse.Namespace, stop: StopSignal) -> int:
 
 def files_of(config: Config) -> Files:
     """Where the collector of a run says how things are."""
-    return Files(config.status, config.state / "cluster.json", config.state / "cluster" / "collected.json")
+    return Files(config.status, config.cluster_document, config.state / "cluster" / "collected.json")

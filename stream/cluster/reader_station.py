@@ -18,9 +18,9 @@ from stream.cluster.node_folder import NodeFolder
 from stream.cluster.processes import Processes, in_words
 from stream.cluster.station_setting import StationSetting
 from stream.config import Config
+from stream.endless import is_endless
 from stream.errors import StreamError
 from stream.machine import SILENCE_LIGHT
-from stream.programs import is_endless
 from stream.reload import plan, reader_name
 from stream.run_folder import RunFolder
 

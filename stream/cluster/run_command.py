@@ -27,15 +27,12 @@ from stream.errors import ConfigError, LinkLost, ProcessFailed
 from stream.key_making import make_folder
 from stream.machine import SILENCE_LIGHT, supervisor_of
 from stream.notify import Notifier
-from stream.reload import WORKER, reader_name
+from stream.reload import COLLECT, WORKER, reader_name
 from stream.sinks.registry import check_sink
 from stream.station import Reloading
 from stream.stopping import ReloadSignal, StopSignal
 
 log = logging.getLogger(__name__)
-
-COLLECT = "collect"
-"""Name of the process that brings the alerts of all nodes here."""
 
 DRAIN_WAIT = 6.0
 """Seconds that the nodes have to commit what is open, before the processes of this machine are drained in turn. So a

@@ -12,9 +12,7 @@ from typing import Any
 
 from stream.fields import read_object
 from stream.health import STALE_AFTER
-
-COLLECT = "collect"
-"""Process of a run that has a cluster, and writes the file."""
+from stream.reload import COLLECT
 
 MOST_BYTES = 64 << 20
 """More than a cluster of some thousand cameras says; a bigger file is damaged."""

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stream.console.cluster_file import COLLECT
-from stream.reload import WORKER
+from stream.reload import COLLECT, WORKER
 from stream.station import read_processes
 
 TOLD_WITHIN = 90.0

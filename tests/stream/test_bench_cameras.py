@@ -33,6 +33,7 @@ from stream.bench.process_stats import (
 from stream.bench.result import Row
 from stream.bench.search import largest
 from stream.config import build_config
+from stream.endless import is_endless
 from stream.scorelog import ScoreRow
 
 # -- the search -------------------------------------------------------------------------------------------------------
@@ -278,7 +279,7 @@ def test_each_camera_of_a_run_is_live_without_end_and_has_a_scene_of_its_own(tmp
     config = build_config(settings, where="test", base=tmp_path, environment={})
     assert [camera.id for camera in config.cameras] == ["cam-01", "cam-02"]
     assert [programs.mode_of(camera) for camera in config.cameras] == ["live", "live"]
-    assert all(programs.is_endless(camera) for camera in config.cameras)
+    assert all(is_endless(camera) for camera in config.cameras)
     assert {camera.scene_name for camera in config.cameras} == {"cam-01", "cam-02"}
     assert config.gallery_of("cam-02") == tmp_path / "g1"
     assert (config.backbone.name, config.method.size) == ("resnet18", 128)
@@ -287,5 +288,5 @@ def test_each_camera_of_a_run_is_live_without_end_and_has_a_scene_of_its_own(tmp
 def test_a_part_of_what_is_played_over_and_over_has_an_end(tmp_path: Path) -> None:
     data = {"cameras": [{"id": "a", "source": "loop:a.mp4", "seconds": 90.0}]}
     (camera,) = build_config(data, where="test", base=tmp_path, environment={}).cameras
-    assert not programs.is_endless(camera)
+    assert not is_endless(camera)
     assert programs.mode_of(camera) == "replay"
