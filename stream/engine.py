@@ -274,11 +274,13 @@ class ScoringEngine:
         """The same without any scene: takes black frames through the network, as many as are computed side by side."""
         side = self._extractor.preprocess.side
         black = ToScore("warm-up", "", 0.0, "", np.zeros((side, side, 3), np.uint8), None)
-        submit = self._pool.submit if self._pool is not None else None
-        found = [submit(self._extract, [black]).result for _ in range(self.at_once)] if submit else []
-        for problem in [wait() for wait in found] or [self._extract([black])]:
-            if isinstance(problem, NotScored):
-                log.error("the network cannot be run: %s", problem.reason)
+        if self._pool is None:
+            found = [self._extract([black])]
+        else:
+            found = list(self._pool.map(self._extract, [[black]] * self.at_once))
+        for result in found:
+            if isinstance(result, NotScored):
+                log.error("the network cannot be run: %s", result.reason)
 
     def verify_in_background(self) -> None:
         """Reads all galleries in full; a damaged one turns into a failure of its scene. Takes about a second a
