@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 from stream.config import Config, parse_config, read_text
 from stream.errors import UsageError
 
 
 def load_named(arguments: argparse.Namespace) -> Config:
+    """What the words ``config``, ``named`` and ``base`` of a command mean: see ``load_copy``."""
+    return load_copy(arguments.config, named=arguments.named, base=arguments.base)
+
+
+def load_copy(config: Path, *, named: Path | None, base: Path | None) -> Config:
     """The file ``config``, which may be a copy: then ``base`` and ``named`` say where it came from, see ``add_origin``.
 
     Raises:
         ConfigError: with every problem found.
     """
-    where, base = str(arguments.named or arguments.config), arguments.base or arguments.config.resolve().parent
-    return parse_config(read_text(arguments.config, where=where), where=where, base=base, environment=os.environ)
+    where, base = str(named or config), base or config.resolve().parent
+    return parse_config(read_text(config, where=where), where=where, base=base, environment=os.environ)
 
 
 def chosen_scenes(config: Config, scene: str | None) -> list[str]:

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 
 from stream import logs
 from stream.config import Config
-from stream.config_arguments import load_named
+from stream.config_arguments import load_copy
 from stream.console.cluster_file import is_fresh
 from stream.console.guard import client_of
 from stream.console.hosts import is_loopback_address
@@ -37,7 +37,7 @@ def console(arguments: argparse.Namespace, stop: StopSignal) -> int:
     if len(words) != (2 if action == "user" else 1):
         raise UsageError(f"console {action} takes {'CONFIG NAME' if action == 'user' else 'CONFIG'}; see --help")
     path = Path(words[0])
-    config = _load(arguments)
+    config = _load(path, arguments)
     if action == "link":
         print(login_link(config))
     elif action == "user":
@@ -47,8 +47,8 @@ def console(arguments: argparse.Namespace, stop: StopSignal) -> int:
     return 0
 
 
-def _load(arguments: argparse.Namespace) -> Config:
-    config = load_named(arguments)
+def _load(path: Path, arguments: argparse.Namespace) -> Config:
+    config = load_copy(path, named=arguments.named, base=arguments.base)
     if arguments.log_format is None:
         logs.use(config.log.format)
     return config
