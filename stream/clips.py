@@ -170,8 +170,10 @@ class CameraClips:
         """
         self.abandon()
         self._clip, self._alert_id = self._thread.begin(), alert_id
-        self._until = started_at + self._settings.seconds
-        for view in self._ring.since(started_at - self._settings.pre_roll):
+        views = self._ring.since(started_at - self._settings.pre_roll)
+        # An excursion that was held by the cooldown or the rate cap may have begun long before what the ring has.
+        self._until = max([started_at, *(view.time for view in views[:1])]) + self._settings.seconds
+        for view in views:
             if view.time <= self._until:
                 self._hand_on(self._clip, view)
 

@@ -114,6 +114,18 @@ def test_a_clip_ends_after_its_seconds_although_the_alert_goes_on() -> None:
     assert [frame.time for frame in shown] == [pytest.approx(at - 2.0) for at in fifths(2.0, 5.0)]
 
 
+def test_an_alert_that_was_held_for_longer_than_its_clip_may_last_has_a_clip_all_the_same() -> None:
+    with Clips(replace(SETTINGS, seconds=2.0)) as clips:
+        camera = a_camera(clips)
+        show(camera, 0.0, 60.0)
+        camera.begin("a1", T0 + 5.0)  # 55 s ago: the rate cap held it
+        show(camera, 60.2, 65.0)
+        shown = play(camera.finish())
+
+    # The ring has 1 s of pre-roll and the 0.4 s that a start message may come late.
+    assert [frame.time for frame in shown] == [pytest.approx(at - 58.6) for at in fifths(58.6, 60.6)]
+
+
 def test_a_clip_begins_with_what_there_is(clips: Clips) -> None:
     camera = a_camera(clips)
     show(camera, 0.0, 0.2)
