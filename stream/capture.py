@@ -6,6 +6,7 @@ change is reported; a file is read once.
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -255,6 +256,7 @@ class Capture:
         """Frames with their wall-clock time, paced where they must be."""
         started_mono, anchor = self._clocks.monotonic(), self._clocks.wall()
         origin: float | None = None  # media time of the first frame: above 0 where a source is read from further on
+        latest = -math.inf  # frame time handed out
         for frame in source.frames():
             origin = frame.media_time if origin is None else origin
             if self._mode is Mode.REPLAY:
@@ -266,4 +268,8 @@ class Capture:
             now = self._clocks.wall()
             if abs(anchor + frame.media_time - now) > CLOCK_SLIP:
                 anchor = now - frame.media_time
-            yield frame, anchor + frame.media_time
+            at_time = anchor + frame.media_time
+            # What was late comes in a burst, and a camera's clock may gain: to put that right its time stands still.
+            # Time that runs backwards ends an open alert, and is for a wall clock that was set.
+            latest = latest if 0 < latest - at_time <= 2 * CLOCK_SLIP else at_time
+            yield frame, latest

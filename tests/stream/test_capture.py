@@ -260,6 +260,22 @@ def test_small_differences_of_a_cameras_clock_are_smoothed_and_great_ones_follow
         assert [captured.frame_time for captured in run.frames] == pytest.approx([5000.0, 5000.1, 5001.7])
 
 
+def test_frame_times_do_not_run_backwards_when_what_was_late_comes_in_a_burst() -> None:
+    # Nothing comes for 3 s; then it comes at ten times the rate, until the camera has caught up.
+    arrivals = [n / 10 if n < 20 else max(n / 10, 5.0 + (n - 20) / 100) for n in range(60)]
+    walls = iter([5000.0, *(5000.0 + arrival for arrival in arrivals)])
+    with Run([GreySource(60, live=True)], mode=Mode.LIVE, pauses=1, wall=lambda: next(walls)) as run:
+        times = [captured.frame_time for captured in run.frames]
+        assert times == sorted(times), "the policy ends an open alert where time runs backwards"
+        assert all(abs(time - 5000 - at) <= CLOCK_SLIP + 0.1 for time, at in zip(times, arrivals, strict=True))
+
+
+def test_a_wall_clock_that_is_set_back_is_followed() -> None:
+    walls = iter([5000.0, 5000.0, 5000.1, 4000.2])
+    with Run([GreySource(3, live=True)], mode=Mode.LIVE, pauses=1, wall=lambda: next(walls)) as run:
+        assert [captured.frame_time for captured in run.frames] == pytest.approx([5000.0, 5000.1, 4000.2])
+
+
 def test_a_camera_that_fails_is_opened_again_and_every_change_is_told_in_order() -> None:
     sources = [
         GreySource(2, live=True, error=SourceStalled("no frame for 5 s")),
