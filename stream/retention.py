@@ -153,14 +153,25 @@ class Retention:
         return len(free) == SLICE
 
     def _alerts_due(self, now: float) -> Iterator[Kept]:
-        """From the oldest on, all that is too old, or must go for the size of what is there."""
-        before = None if self._limits.days is None else now - self._limits.days * DAY
+        """From the oldest on, all that is too old, or must go for the size of what is there.
+
+        One whose commit lies in the future was committed under a wrong clock: it is at least as old as what follows it.
+        """
+        before = None if self._limits.days is None or not now else now - self._limits.days * DAY
         excess = 0 if self._limits.bytes is None else self._outbox.usage().bytes - self._limits.bytes
+        ahead: list[Kept] = []  # of the clock
         for kept in self._all_kept():
-            if excess <= 0 and (before is None or kept.committed_at >= before):
+            if excess > 0:
+                excess -= kept.bytes
+                yield kept
+            elif before is not None and kept.committed_at > now and len(ahead) < _COUNT_MOST:
+                ahead.append(kept)
+            elif before is None or kept.committed_at >= before:
                 return
-            excess -= kept.bytes
-            yield kept
+            else:
+                yield from ahead
+                ahead.clear()
+                yield kept
 
     def _all_kept(self) -> Iterator[Kept]:
         last = 0

@@ -292,6 +292,20 @@ def test_a_clock_that_is_set_back_in_time_costs_nothing(place: Place) -> None:
     assert place.kept == [1, 2]
 
 
+def test_what_was_committed_under_a_clock_that_was_ahead_is_as_old_as_what_follows_it(place: Place) -> None:
+    place.commit(41, -4000, -4000, 40, 1, -4000)
+
+    assert place.retention(days=30).apply()["alerts"] == 4
+    assert place.kept == [5, 6]
+
+
+def test_what_was_committed_under_a_clock_that_was_ahead_stays_while_it_may_be_young(place: Place) -> None:
+    place.commit(-4000, 1, 40)
+
+    assert place.retention(days=30).apply() == {}
+    assert place.kept == [1, 2, 3]
+
+
 # -- events and scores ------------------------------------------------------------------------------------------------
 
 
