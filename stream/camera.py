@@ -110,7 +110,12 @@ class WatchedCamera:
         messages = self.finish()
         self._take_drops(ended.drops)
         stopped = "end of the source" if self.mode is Mode.REPLAY else "its reader was stopped"
-        self._report(CameraState.ENDED, f"broke off: {ended.error}" if ended.error else stopped)
+        # A live camera has no end of its own: where its reader breaks off, nobody watches until the next one joins.
+        broke_off = CameraState.OFFLINE if self.mode is Mode.LIVE else CameraState.ENDED
+        if ended.error:
+            self._report(broke_off, f"broke off: {ended.error}")
+        else:
+            self._report(CameraState.ENDED, stopped)
         return messages
 
     def leave(self, why: str) -> list[Alert]:

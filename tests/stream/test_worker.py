@@ -259,6 +259,13 @@ def test_a_source_that_broke_off_says_why(bench: Bench) -> None:
     assert (bench.camera()["state"], bench.camera()["reason"]) == ("ENDED", "broke off: cut short")
 
 
+def test_a_live_camera_whose_reader_breaks_off_does_not_look_as_if_it_were_at_its_end(bench: Bench) -> None:
+    bench.run(joined(mode=Mode.LIVE), [Ended("gate", "KeyError in the capture thread: 'pts'", {})])
+
+    assert bench.camera()["state"] == "OFFLINE", "ENDED counts as well, and nobody watches this camera"
+    assert bench.camera()["reason"] == "broke off: KeyError in the capture thread: 'pts'"
+
+
 def test_a_new_segment_ends_the_alert_of_the_old_one(bench: Bench) -> None:
     frames = [[a_frame(seq, HIGH, segment="ab"[seq // 2])] for seq in range(4)]
     bench.run(joined(), *frames)
