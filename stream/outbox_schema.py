@@ -56,8 +56,7 @@ def prepare(db: sqlite3.Connection, path: Path, evidence: Path) -> None:
         OutboxError: the file is something else, was made by a newer version, or lies where no write-ahead log works.
         sqlite3.Error: it cannot be read or written.
     """
-    (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
-    if mode != "wal":
+    if _write_ahead(db) != "wal":
         raise OutboxError(f"{path}: no write-ahead log on this file system: keep it on a local disk")
     # NORMAL may lose the last commits on a power cut, and a commit that returned is a promise.
     db.execute("PRAGMA synchronous = FULL")
@@ -65,6 +64,19 @@ def prepare(db: sqlite3.Connection, path: Path, evidence: Path) -> None:
         return  # asking needs no write: a full disk does not keep a reader out
     with transaction(db):  # two processes may open a new file at the same time
         _bring_up_to_date(db, path, evidence)
+
+
+def _write_ahead(db: sqlite3.Connection) -> str:
+    """Asks for a write-ahead log; returns the mode that is in force."""
+    # Of several processes that open a new file at once, SQLite refuses all but one here without waiting at all.
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            return str(db.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(0.02)
 
 
 def _bring_up_to_date(db: sqlite3.Connection, path: Path, evidence: Path) -> None:

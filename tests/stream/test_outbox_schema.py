@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,15 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
     with sqlite3.connect(paths[0]) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (1,)
         assert db.execute("SELECT count(*) FROM pragma_table_info('alerts')").fetchone() == (6,)
+
+
+def test_a_new_file_that_another_process_is_just_making_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")  # SQLite refuses the write-ahead log meanwhile, and does not wait by itself
+    done = threading.Timer(0.3, other.rollback)
+    done.start()
+    with Outbox(path, tmp_path / "evidence") as outbox:
+        assert outbox.last_seq() == 0
+    done.join()
+    other.close()
