@@ -96,18 +96,32 @@ class Follower:
     def catch_up(self, outbox: OutboxReader) -> None:
         """Takes what was committed while nobody followed. Raises OutboxError, ConsoleStoreError."""
         place, last = self._store.place(), outbox.last_seq()
-        if place > last:
-            gone = self._store.start_over(last)
+        if place > last or self._is_another(outbox, place):
             _log.warning(
-                "the outbox is another one than before: it ends at %d, not %d; alerts dropped: %d", last, place, gone
+                "the outbox is another one than before, or an older copy: it ends at %d, and message %d is not the one "
+                "that was had. All of it is read again",
+                last,
+                place,
             )
+            self._store.start_over()
+            place = 0
         first = outbox.first_seq()
         if place and first > place + 1:
             self._lose(place + 1, first - 1)
-        self._store.drop_alerts(first)
         while alerts := outbox.read_after(self._store.place(), limit=_AT_ONCE):
             for alert in alerts:
                 self._take(alert)
+        self._store.drop_alerts(first)
+
+    def _is_another(self, outbox: OutboxReader, place: int) -> bool:
+        """Whether the outbox gave the last number that was had to another alert."""
+        if (had := self._store.known_at(place)) is None:
+            return False
+        try:
+            found = outbox.read_after(place - 1, limit=1)
+        except OutboxError:  # that alert was had already: it need not be readable for what follows
+            return False
+        return bool(found) and found[0].seq == place and found[0].alert_id != had
 
     def _follow(self, outbox: OutboxReader, stop: threading.Event) -> None:
         tidy_in, lost = TIDY_EVERY, 0

@@ -106,13 +106,18 @@ class Store:
         with self._writing():
             self._db.execute("UPDATE place SET seq = max(seq, ?)", (seq,))
 
-    def start_over(self, last: int) -> int:
-        """Of an outbox that is another one than before: drops the alerts that it has not given yet, and goes on from
-        its last number. Returns how many were dropped."""
+    def known_at(self, seq: int) -> str | None:
+        """The alert whose last message had this number; None where that is not known."""
+        with self._guard("read"):
+            row = self._db.execute("SELECT alert_id FROM alerts WHERE last_seq = ?", (seq,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def start_over(self) -> None:
+        """For an outbox whose numbers are not those that were had: everything of it is yet to be taken. What people
+        said of its alerts stays; those of which it has nothing go with the next :meth:`drop_alerts`."""
         with self._writing():
-            gone = self._db.execute("DELETE FROM alerts WHERE last_seq > ?", (last,)).rowcount
-            self._db.execute("UPDATE place SET seq = ?", (last,))
-        return gone
+            self._db.execute("UPDATE alerts SET last_seq = 0")
+            self._db.execute("UPDATE place SET seq = 0")
 
     def drop_alerts(self, before_seq: int) -> int:
         """Drops the alerts of which the outbox has nothing any more. Returns how many."""

@@ -229,6 +229,41 @@ def test_an_outbox_that_was_put_back_does_not_stop_the_console(tmp_path: Path) -
         assert parts.store.alert("north-gate-0009") is None
 
 
+@pytest.mark.parametrize("fresh", [1, 5], ids=["a shorter one", "a longer one"])
+def test_all_alerts_of_an_outbox_that_took_the_place_of_another_are_shown(tmp_path: Path, fresh: int) -> None:
+    config = a_config(tmp_path)
+    with Outbox(config.outbox, config.evidence) as outbox:
+        for number in range(1, 4):
+            commit(outbox, number, at=100.0 * number)
+    with built(config) as parts:
+        caught_up(config, parts)
+    for path in config.outbox.parent.glob(f"{config.outbox.name}*"):
+        path.unlink()
+    numbers = range(11, 11 + fresh)
+    with Outbox(config.outbox, config.evidence) as outbox:
+        for number in numbers:
+            commit(outbox, number, at=100.0 * number)
+    with built(config) as parts:
+        caught_up(config, parts)
+        found = parts.store.alerts(Wanted(), limit=99)
+        assert [alert.alert_id for alert in found] == [f"north-gate-{number:04d}" for number in reversed(numbers)]
+        assert parts.store.place() == 3 * fresh
+
+
+def test_what_was_said_of_alerts_stays_when_an_older_copy_of_the_outbox_is_put_back(tmp_path: Path) -> None:
+    config = a_config(tmp_path)
+    with built(config) as parts:
+        with Outbox(config.outbox, config.evidence) as outbox:
+            commit(outbox, 1, at=100.0)
+        caught_up(config, parts)
+        parts.store.review("north-gate-0001", "real", "a cart", Action("anna", "review"))
+        parts.store.add(numbered(50, 1, Phase.UPDATE))
+        caught_up(config, parts)
+        found = parts.store.alert("north-gate-0001")
+        assert found is not None
+        assert (found.review, found.note, found.phase, found.last_seq) == ("real", "a cart", "end", 3)
+
+
 @contextmanager
 def following(place: Place, store: Store, hub: Hub) -> Any:
     stop = threading.Event()
