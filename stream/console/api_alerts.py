@@ -249,6 +249,7 @@ def _read_cursor(text: str) -> tuple[float, str]:
         started, alert_id = json.loads(base64.urlsafe_b64decode(text.encode("ascii")))
         if not (isinstance(alert_id, str) and math.isfinite(started)):
             raise ValueError
+        alert_id.encode()  # half a pair of surrogates is no text that the store can look for
         return float(started), alert_id
     except (ValueError, TypeError, OverflowError, binascii.Error, RecursionError):
         raise HTTPException(422, "'before' is not what 'next' gave") from None

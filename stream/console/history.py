@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -182,10 +182,10 @@ def _identity(file: Any) -> tuple[int, int, int]:
 
 
 def _days(since: float, until: float) -> Iterator[tuple[str, float]]:
-    day = datetime.fromtimestamp(since, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    while day.timestamp() < until:
-        yield day.date().isoformat(), day.timestamp()
-        day += timedelta(days=1)
+    midnight = datetime.fromtimestamp(since, UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+    while midnight < until:
+        yield datetime.fromtimestamp(midnight, UTC).date().isoformat(), midnight
+        midnight += 86_400
 
 
 def _seconds(time: str) -> float:

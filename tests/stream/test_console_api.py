@@ -420,6 +420,11 @@ def test_a_span_that_is_none_is_refused(desk: Desk, span: dict[str, str]) -> Non
     assert desk.browser.get("/api/v1/cameras/north-gate/scores", params=span).status_code == 422
 
 
+def test_the_last_day_that_there_is_may_be_asked_for(desk: Desk) -> None:
+    span = {"from": "9999-12-31T00:00:00Z", "to": "9999-12-31T23:00:00Z"}
+    assert desk.get("/api/v1/cameras/north-gate/scores", params=span)["buckets"] == []
+
+
 def test_the_budget_counts_alerts_at_other_sensitivities(desk: Desk) -> None:
     now = time.time()
     log = ScoreLog(desk.config.scores)
@@ -647,6 +652,11 @@ def test_numbers_that_the_store_cannot_hold_are_refused(desk: Desk, query: str) 
 
 def test_a_cursor_with_a_number_without_end_is_refused(desk: Desk) -> None:
     before = base64.urlsafe_b64encode(b"[1" + b"0" * 400 + b', "a"]').decode()
+    assert desk.browser.get("/api/v1/alerts", params={"before": before}).status_code == 422
+
+
+def test_a_cursor_with_half_a_character_is_refused(desk: Desk) -> None:
+    before = base64.urlsafe_b64encode(b'[1.0, "\\ud800"]').decode()
     assert desk.browser.get("/api/v1/alerts", params={"before": before}).status_code == 422
 
 
