@@ -92,6 +92,7 @@ def chosen_frames(
     message: Phase | None,
     regions: Sequence[int],
     preprocess: Preprocess,
+    seen: int | None = None,
 ) -> Choice:
     """What an operator points at, of the scene that the strongest of the wanted messages shows.
 
@@ -105,6 +106,8 @@ def chosen_frames(
         regions: their places in ``Alert.regions`` of the strongest of these messages; none = the whole frame. Of the
             scene's other messages those regions are taken that lie at the same place, as of a thing that stands there.
         preprocess: of the scoring images.
+        seen: sequence number of the message whose regions are meant, as somebody saw them; None = the strongest. An
+            alert that goes on may have a stronger one by now.
 
     Raises:
         UsageError: there is no such alert, message, region or stored frame; says what is there.
@@ -120,7 +123,7 @@ def chosen_frames(
     scene = _strongest(wanted).scene
     elsewhere = _once_a_frame([alert for alert in wanted if alert.scene != scene])
     wanted = [alert for alert in wanted if alert.scene == scene]
-    places = _regions_in(wanted, regions) if regions else {}
+    places = _regions_in(wanted, regions, seen) if regions else {}
     found = []
     for alert in _spread([one for one in _once_a_frame(wanted) if places.get(one.seq, True)], MOST_FRAMES):
         if (frame := _frame_of(outbox, alert)) is not None:
@@ -253,21 +256,27 @@ def _spread(alerts: Sequence[Alert], most: int) -> list[Alert]:
     return [alerts[place] for place in places]
 
 
-def _regions_in(messages: Sequence[Alert], regions: Sequence[int]) -> dict[int, list[int]]:
-    """By ``seq`` the numbers of the regions that are meant: those of the strongest message, and what overlaps them."""
-    strongest = _strongest(messages)
+def _regions_in(messages: Sequence[Alert], regions: Sequence[int], seen: int | None) -> dict[int, list[int]]:
+    """By ``seq`` the numbers of the regions that are meant: those of the message that was seen, else the strongest, and
+    what overlaps them."""
+    meant_in = _strongest(messages) if seen is None else next((one for one in messages if one.seq == seen), None)
+    if meant_in is None:
+        raise UsageError(
+            f"alert {messages[0].alert_id}: its message {seen} is gone, is of another kind, or shows another scene than "
+            "its strongest: look at its regions again"
+        )
     for number in regions:
-        if not 0 <= number < len(strongest.regions):
-            there = f"0 to {len(strongest.regions) - 1}" if strongest.regions else "none"
+        if not 0 <= number < len(meant_in.regions):
+            there = f"0 to {len(meant_in.regions) - 1}" if meant_in.regions else "none"
             raise UsageError(
-                f"alert {strongest.alert_id} has no region {number} in its {strongest.phase} message; it has {there}"
+                f"alert {meant_in.alert_id} has no region {number} in its {meant_in.phase} message; it has {there}"
             )
-    meant = [strongest.regions[number] for number in regions]
+    meant = [meant_in.regions[number] for number in regions]
     places = {
         alert.seq: [n for n, one in enumerate(alert.regions) if any(overlap(one, r) >= SAME_PLACE for r in meant)]
         for alert in messages
     }
-    return {**places, strongest.seq: list(regions)}
+    return {**places, meant_in.seq: list(regions)}
 
 
 def _size_of(outbox: OutboxReader, alert: Alert) -> tuple[int, int] | None:

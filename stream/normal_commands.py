@@ -51,6 +51,12 @@ def add_normal(actions: Any) -> None:
         metavar="N",
         help="only this region of the frame, counted from 0; may be given several times (the whole frame)",
     )
+    command.add_argument(
+        "--seen",
+        type=sequence_number,
+        metavar="SEQ",
+        help="the message whose regions are counted, by its sequence number (the strongest one)",
+    )
     command.add_argument("--dry-run", action="store_true", help="only say what would have been silenced")
     command.add_argument("--days", type=from_zero, default=30.0, help="of alerts that are scored again (30)")
     command.add_argument(
@@ -85,6 +91,7 @@ def normal(arguments: argparse.Namespace, stop: StopSignal) -> int:
             arguments.alert,
             message=None if arguments.message is None else Phase(arguments.message),
             regions=tuple(dict.fromkeys(arguments.region)),
+            seen=arguments.seen,
             since=time.time() - arguments.days * DAY,
             real=frozenset(arguments.real),
             dry_run=arguments.dry_run,
@@ -119,6 +126,7 @@ def make_normal(
     real: frozenset[str],
     dry_run: bool,
     tell: Callable[[str, int, int | None, str], None],
+    seen: int | None = None,
 ) -> dict[str, Any]:
     """See ``stream.normal``.
 
@@ -132,6 +140,7 @@ def make_normal(
         real: ids of alerts that an operator called real.
         dry_run: write nothing.
         tell: told (stage, done, total, words); may raise, and then nothing was added.
+        seen: see :func:`stream.normal.chosen_frames`.
 
     Returns:
         JSON-able: ``scene``, ``from`` and ``version`` (None: nothing was written), ``frames`` that were added,
@@ -153,7 +162,7 @@ def make_normal(
 
     tell("reading", 0, None, "reading the alert")
     preprocess = Preprocess(config.method.size, config.method.crop)
-    choice = rules.chosen_frames(outbox, alert_id, message=message, regions=regions, preprocess=preprocess)
+    choice = rules.chosen_frames(outbox, alert_id, message=message, regions=regions, preprocess=preprocess, seen=seen)
     scene = choice.scene
     gallery = Gallery(config.gallery_of(scene))
     frames, inside = [one.frame for one in choice.chosen], [one.inside for one in choice.chosen]

@@ -69,6 +69,7 @@ def alert(alert_id: OfAlert, request: Request) -> dict[str, Any]:
         **summary.to_json(),
         "messages": [message.to_json() for message in messages],
         "why": {} if peak is None else dict(getattr(peak, "why", {})),
+        "peak_seq": None if peak is None else peak.seq,
         "regions": [] if peak is None else peak.to_json()["regions"],
         "source_size": _source_size(parts, alert_id, peak),
         "neighbours": [] if peak is None else _neighbours(alert_id, peak),
@@ -132,6 +133,8 @@ def normal(alert_id: OfAlert, body: Normal, request: Request) -> dict[str, Any]:
     words: tuple[str, ...] = ("gallery", "normal", "CONFIG", alert_id)
     for region in body.regions or ():
         words += ("--region", str(region))
+    if body.regions and body.seen is not None:  # an alert that goes on may have a stronger message by now
+        words += ("--seen", str(body.seen))
     if body.dry_run:
         words += ("--dry-run",)
     # So that the answer names first what must not be silenced.

@@ -101,6 +101,7 @@ class Normal(Body):
     """Adding an alert's frame, or some of its regions, to the gallery."""
 
     regions: list[Annotated[int, Field(ge=0, le=65_535)]] | None = Field(None, min_length=1, max_length=256)
+    seen: int | None = Field(None, ge=1, le=LARGEST)  # ``peak_seq`` of the alert whose regions these are
     dry_run: bool = False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import av
@@ -11,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from stream.clip_video import BEST_CODEC, ClipVideo, View
 from stream.console.records import Action
+from stream.messages import Region
 
 from .fake_site import SIZE, Site, picture
 
@@ -162,7 +164,37 @@ def test_a_region_is_chosen_by_clicking_it(page: Page, site: Site) -> None:
     expect(page.get_by_label("The whole frame")).not_to_be_checked()
     with page.expect_request(re.compile("/normal$")) as sent:
         page.get_by_role("button", name="Show what it would silence").click()
-    assert sent.value.post_data_json == {"regions": [0], "dry_run": True}
+    assert sent.value.post_data_json == {"regions": [0], "dry_run": True, "seen": 1}
+
+
+def grown(site: Site, score: float) -> int:
+    """The alert goes on, with one thing at another place. Returns the number of its message."""
+    last = site.outbox.of_alert("walkway-1")[-1]
+    there = Region((220, 130, 40, 30), ((220, 130), (260, 130), (260, 160), (220, 160)), 1200, score)
+    site._commit(replace(last, frame_seq=last.frame_seq + 1, score=score, regions=(there,)), picture("walkway", 9), b"")
+    return site.outbox.last_seq()
+
+
+def test_the_picture_and_its_regions_go_with_the_strongest_message_but_not_while_somebody_chooses(
+    page: Page, site: Site
+) -> None:
+    opened(page, site)
+    view = page.locator(".big-picture img.view")
+    expect(page.locator(".region")).to_have_count(2)
+    second = grown(site, 9.0)
+    expect(page.locator(".region")).to_have_count(1)
+    expect(view).to_have_attribute("src", re.compile(rf"view\.jpg\?seq={second}$"))
+    page.keyboard.press("n")
+    expect(page.locator(".choice input")).to_have_count(2)
+    page.locator(".region").first.click()
+    third = grown(site, 12.0)
+    expect(page.locator(".facts")).to_contain_text("Messages4")
+    with page.expect_request(re.compile("/normal$")) as sent:
+        page.get_by_role("button", name="Show what it would silence").click()
+    assert sent.value.post_data_json == {"regions": [0], "dry_run": True, "seen": second}
+    expect(view).to_have_attribute("src", re.compile(rf"view\.jpg\?seq={second}$"))
+    page.get_by_role("button", name="Close").click()
+    expect(view).to_have_attribute("src", re.compile(rf"view\.jpg\?seq={third}$"))
 
 
 def test_a_review_that_somebody_else_made_meanwhile_is_shown_and_not_written_over(

@@ -766,13 +766,16 @@ ORIGIN = ("--base", "/", "--named", "site.yaml")
 def test_jobs_are_started_with_the_words_of_the_command_line(desk: Desk) -> None:
     requests = [
         ("/api/v1/cameras/north-gate/enroll", {"seconds": 600}),
-        (f"{ALERT}/normal", {"regions": [1, 3], "dry_run": True}),
+        (f"{ALERT}/normal", {"regions": [1, 3], "seen": 5, "dry_run": True}),
         ("/api/v1/galleries/north-gate/use", {"version": "v000001"}),
         ("/api/v1/galleries/north-gate/follow", {"dry_run": True}),
     ]
     assert words_of(desk, requests) == [
         ("enroll", "site.yaml", "--camera", "north-gate", "--seconds", "600", *ORIGIN),
-        ("gallery", "normal", "site.yaml", "north-gate-0002", "--region", "1", "--region", "3", "--dry-run", *ORIGIN),
+        (
+            *("gallery", "normal", "site.yaml", "north-gate-0002"),
+            *("--region", "1", "--region", "3", "--seen", "5", "--dry-run", *ORIGIN),
+        ),
         ("gallery", "use", str(desk.config.gallery_of("north-gate")), "v000001"),
         ("gallery", "follow", "site.yaml", "--scene", "north-gate", "--dry-run", *ORIGIN),
     ]

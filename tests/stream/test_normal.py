@@ -142,6 +142,16 @@ def test_where_a_region_joins_is_known_from_the_size_of_the_mask(outbox: Outbox)
     assert np.flatnonzero(one.inside.any(axis=1)).max() == 32 + 8
 
 
+def test_a_region_is_the_one_that_was_seen_though_the_alert_has_grown_stronger_since(outbox: Outbox) -> None:
+    seen = put(outbox, "a", 1, START, score=1.5, regions=(LEFT, RIGHT)).seq
+    put(outbox, "a", 5, END, score=3.0, regions=(RIGHT,))
+
+    assert chosen(outbox, regions=(0,), seen=seen) == [(1, "start")]
+    assert chosen(outbox, regions=(1,), seen=seen) == [(1, "start"), (5, "end")]
+    with pytest.raises(UsageError, match="its message 9 is gone"):
+        chosen(outbox, regions=(0,), seen=9)
+
+
 def test_a_region_that_is_not_there_is_refused(outbox: Outbox) -> None:
     put(outbox, "a", 1)
     put(outbox, "b", 1, regions=())

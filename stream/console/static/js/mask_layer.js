@@ -69,6 +69,11 @@ export class RegionLayer {
     );
   }
 
+  /** Whether somebody chooses. */
+  get isChoosable() {
+    return this.#onChange !== null;
+  }
+
   /** Lets regions be chosen by clicking them; null ends that. @param {(() => void)|null} onChange */
   choosable(onChange) {
     this.#onChange = onChange;

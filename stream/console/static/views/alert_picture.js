@@ -17,43 +17,65 @@ export class AlertPicture {
   #tabs = h("div", { class: "segmented", role: "group", "aria-label": "What is shown" });
   #maskButton;
   #mask = null;
+  #box;
 
   /** @param {any} alert as /alerts/ID gives it */
   constructor(alert) {
     this.#alert = alert;
-    const [width, height] = alert.source_size ?? [16, 9];
-    this.regions = new RegionLayer(alert.regions ?? [], [width, height]);
     this.#maskButton = button("Mask", () => this.toggleMask(), {
       class: "button toggle",
       title: "Mask and outlines (m)",
     });
-    const box = h("div", { class: "big-picture" }, this.#stage);
-    box.style.setProperty("--ratio", String(width / height));
+    this.#box = h("div", { class: "big-picture" }, this.#stage);
+    this.#takeRegions();
     this.node = h(
       "section",
       { class: "picture-panel", "aria-label": "Picture" },
       h("div", { class: "picture-tools" }, this.#tabs, this.#maskButton),
-      box,
+      this.#box,
     );
     this.#mode = alert.has?.view ? "view" : alert.has?.snapshot ? "snapshot" : "view";
     this.#loadMask();
     this.#show();
   }
 
-  /** The alert has more pictures now. @param {any} alert */
+  /** What its strongest message shows: regions are numbered by that one, so both change together or not at all. */
+  #takeRegions() {
+    const [width, height] = this.#alert.source_size ?? [16, 9];
+    this.seen = this.#alert.peak_seq;
+    this.shown = this.#alert.regions ?? [];
+    this.regions = new RegionLayer(this.shown, [width, height]);
+    this.#box.style.setProperty("--ratio", String(width / height));
+  }
+
+  /** The alert has more pictures now. While regions are chosen, the picture stays as it is. @param {any} alert */
   more(alert) {
     this.#alert = alert;
-    this.#fillTabs();
+    if (alert.peak_seq === this.seen || this.regions.isChoosable) return this.#fillTabs();
+    this.#takeRegions();
+    this.#mask = null;
+    this.#loadMask();
+    this.#show();
   }
 
   async #loadMask() {
     if (!this.#alert.has?.mask) return;
     try {
-      this.#mask = await maskCanvas(url`alerts/${this.#alert.alert_id}/mask.png`);
+      const { seen } = this;
+      const mask = await maskCanvas(this.#address("mask", "mask.png"));
+      if (seen !== this.seen) return; // there is a stronger one meanwhile
+      this.#mask = mask;
       this.#show();
     } catch {
       this.#mask = null; // gone with its retention: the outlines still stand
     }
+  }
+
+  /** Of the message whose regions are shown, where that one has it. */
+  #address(kind, file) {
+    const { alert_id: id, messages } = this.#alert;
+    const own = messages?.some((each) => each.seq === this.seen && each[kind]);
+    return `${url`alerts/${id}`}/${file}${own ? `?seq=${this.seen}` : ""}`;
   }
 
   /** @param {"view"|"snapshot"|"clip"} mode */
@@ -122,7 +144,7 @@ export class AlertPicture {
       });
     return h("img", {
       class: "view",
-      src: `${url`alerts/${id}`}/${this.#mode}.jpg`,
+      src: this.#address(this.#mode, `${this.#mode}.jpg`),
       alt: this.#mode === "view" ? `What ${this.#alert.camera} saw` : "The snapshot, with its regions drawn in",
     });
   }
@@ -131,6 +153,7 @@ export class AlertPicture {
   choosable(onChange) {
     this.regions.choosable(onChange);
     if (onChange) this.mode("view");
+    if (!onChange) this.more(this.#alert); // what was held back
     this.#show();
   }
 }

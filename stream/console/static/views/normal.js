@@ -13,7 +13,7 @@ import { counted, reviewWord, times } from "../js/words.js";
 export function normalPanel(alert, picture, how) {
   const body = h("div", { class: "normal-body" });
   const choice = new Choice(alert, picture);
-  const steps = { body, choice, alert, how, regions: null };
+  const steps = { body, choice, alert, how, regions: null, seen: picture.seen };
   choice.onChange = () => ask(steps); // what was shown belongs to another choice
   picture.choosable(() => choice.fromPicture());
   ask(steps);
@@ -39,7 +39,7 @@ class Choice {
 
   constructor(alert, picture) {
     this.picture = picture;
-    const regions = alert.regions ?? [];
+    const regions = picture.shown; // of the picture that one chooses in
     this.#whole = h("input", { type: "checkbox", checked: true, onchange: () => this.#fromWhole() });
     this.#boxes = regions.map((_, index) =>
       h("input", { type: "checkbox", onchange: () => this.picture.regions.toggle(index) }),
@@ -100,7 +100,11 @@ async function run(steps, dryRun) {
     progress.node,
   );
   try {
-    const { job } = await post(url`alerts/${alert.alert_id}/normal`, { regions, dry_run: dryRun });
+    const { job } = await post(url`alerts/${alert.alert_id}/normal`, {
+      regions,
+      dry_run: dryRun,
+      ...(regions ? { seen: steps.seen } : {}),
+    });
     const result = resultOf(await jobEnd(job, progress.see, how.signal));
     (dryRun ? showDryRun : showDone)(steps, result);
   } catch (error) {
