@@ -262,8 +262,8 @@ def _regions_in(messages: Sequence[Alert], regions: Sequence[int], seen: int | N
     meant_in = _strongest(messages) if seen is None else next((one for one in messages if one.seq == seen), None)
     if meant_in is None:
         raise UsageError(
-            f"alert {messages[0].alert_id}: its message {seen} is gone, is of another kind, or shows another scene than "
-            "its strongest: look at its regions again"
+            f"alert {messages[0].alert_id}: its message {seen} is gone, is of another kind, or shows another scene "
+            "than its strongest: look at its regions again"
         )
     for number in regions:
         if not 0 <= number < len(meant_in.regions):

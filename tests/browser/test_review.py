@@ -49,6 +49,37 @@ def test_a_list_that_is_read_does_not_move_until_it_is_asked_to(page: Page, site
     expect(page.locator(".alert-row").first).to_contain_text("quad")
 
 
+def test_what_is_said_of_an_old_alert_does_not_make_a_new_one_of_it(page: Page, site: Site) -> None:
+    for number in range(1, 53):
+        site.alert(number, ago=10_000 - number)
+    page.goto(f"{site.base}/#/alerts")
+    rows = page.locator(".alert-row")
+    expect(rows).to_have_count(50)
+    for alert in ("walkway-1", "walkway-52"):  # beyond what is shown, and the newest
+        said = Action("ada", "review", "walkway", "walkway", alert, {})
+        summary = site.parts.store.review(alert, "real", "", said)
+        assert summary is not None
+        site.parts.hub.publish("alert", summary.to_json())
+    expect(rows.first).to_contain_text("Real")
+    expect(rows).to_have_count(50)
+    expect(page.locator("#announcer")).to_be_empty()
+
+
+def test_an_alert_that_belongs_to_the_list_again_comes_to_its_place(page: Page, site: Site) -> None:
+    for number in (1, 2, 3):
+        site.alert(number, ago=1000 - number)
+    said = Action("ada", "review", "walkway", "walkway", "walkway-2", {})
+    site.parts.store.review("walkway-2", "real", "", said)
+    page.goto(f"{site.base}/#/alerts?review=open")
+    rows = page.locator(".alert-row")
+    expect(rows).to_have_count(2)
+    summary = site.parts.store.review("walkway-2", "open", "", said)
+    assert summary is not None
+    site.parts.hub.publish("alert", summary.to_json())
+    expect(rows).to_have_count(3)
+    assert [row.get_attribute("data-id") for row in rows.all()] == ["walkway-3", "walkway-2", "walkway-1"]
+
+
 def test_filters_stand_in_the_address_and_an_empty_list_says_so(page: Page, site: Site) -> None:
     site.alert(1)
     page.goto(f"{site.base}/#/alerts")

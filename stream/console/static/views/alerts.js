@@ -124,7 +124,7 @@ class AlertList {
   arrived(alert, words) {
     const known = this.#row(alert.alert_id);
     if (known) return void known.replaceWith(row(alert, document.activeElement === known.firstElementChild));
-    if (!belongs(alert, words)) return;
+    if (!belongs(alert, words) || this.#isBeyond(alert)) return;
     const isNew = !this.#waiting.has(alert.alert_id);
     this.#waiting.set(alert.alert_id, alert);
     if (isNew) announce(`New alert on ${alert.camera}`);
@@ -132,19 +132,26 @@ class AlertList {
     else this.takeIn();
   }
 
+  /** Whether its place is further down than what is shown so far. */
+  #isBeyond(alert) {
+    const last = [...this.node.querySelectorAll(".alert-row")].at(-1);
+    return Boolean(this.#next && last) && Date.parse(alert.started_at) < Number(last.dataset.began);
+  }
+
   /** Whether rows that move now would move under somebody's eyes, pointer or focus. */
   #isRead() {
     return scrollY > 40 || this.node.matches(":hover") || this.node.contains(document.activeElement);
   }
 
-  /** Puts what has come in on top. */
+  /** Puts what has come in to its place, which is the top unless somebody has reviewed an older one. */
   takeIn() {
     if (!this.#waiting.size) return;
     this.node.querySelector(".empty")?.remove();
-    const newest = [...this.#waiting.values()].sort(
-      (one, other) => Date.parse(other.started_at) - Date.parse(one.started_at),
-    );
-    this.node.prepend(...newest.map((alert) => row(alert)));
+    for (const alert of this.#waiting.values()) {
+      const began = Date.parse(alert.started_at);
+      const older = [...this.node.children].find((node) => Number(node.dataset.began) < began);
+      this.node.insertBefore(row(alert), older ?? null);
+    }
     this.#waiting.clear();
     this.#tellNews();
     this.#keepOrder();
@@ -190,7 +197,15 @@ function row(alert, focused = false) {
     h("span", { class: "row-review" }, reviewChip(alert)),
   );
   if (focused) setTimeout(() => anchor.focus(), 0);
-  return h("li", { class: `alert-row${alert.ended_at ? "" : " going-on"}`, "data-id": alert.alert_id }, anchor);
+  return h(
+    "li",
+    {
+      class: `alert-row${alert.ended_at ? "" : " going-on"}`,
+      "data-id": alert.alert_id,
+      "data-began": Date.parse(alert.started_at),
+    },
+    anchor,
+  );
 }
 
 const lasting = (alert) =>
@@ -199,7 +214,9 @@ const lasting = (alert) =>
 const ghosts = () => Array.from({ length: 6 }, () => h("li", { class: "ghost", "aria-hidden": "true" }));
 
 function belongs(alert, { camera, review, range }) {
+  const { from } = limits(range);
   return (
+    (!from || alert.started_at >= from) && // both ISO in UTC
     (!camera || camera === alert.camera) &&
     (!review || review === "all" || review === alert.review) &&
     range !== "custom"
