@@ -80,6 +80,20 @@ def test_an_alert_that_belongs_to_the_list_again_comes_to_its_place(page: Page, 
     assert [row.get_attribute("data-id") for row in rows.all()] == ["walkway-3", "walkway-2", "walkway-1"]
 
 
+def test_an_alert_that_comes_while_the_list_is_asked_for_is_in_it(page: Page, site: Site) -> None:
+    site.alert(1, ago=600)
+
+    def late(route: Any) -> None:
+        answer = route.fetch()
+        site.alert(2, camera="quad")  # after the answer was made, and before it arrives
+        page.wait_for_timeout(300)
+        route.fulfill(response=answer)
+
+    page.route(re.compile(r"/api/v1/alerts\?.*limit=50"), late, times=1)
+    page.goto(f"{site.base}/#/alerts")
+    expect(page.locator(".alert-row")).to_have_count(2)
+
+
 def test_filters_stand_in_the_address_and_an_empty_list_says_so(page: Page, site: Site) -> None:
     site.alert(1)
     page.goto(f"{site.base}/#/alerts")

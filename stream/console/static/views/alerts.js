@@ -47,6 +47,7 @@ class AlertList {
   #next = null;
   #waiting = new Map(); // alerts that came while somebody was reading, by id
   #loads = 0;
+  #asking = 0; // answers that are on their way, and may know less than the events
 
   constructor(signal) {
     this.#signal = signal;
@@ -57,7 +58,9 @@ class AlertList {
     const turn = ++this.#loads;
     this.#words = words;
     if (!this.node.children.length) replace(this.node, ghosts());
+    this.#asking += 1;
     const answer = await this.#page(null, limit).catch((error) => this.#failed(error));
+    this.#asking -= 1;
     if (!answer || turn !== this.#loads) return;
     const known = new Set(answer.alerts.map((alert) => alert.alert_id));
     for (const [id, alert] of this.#waiting) if (known.has(id) || !belongs(alert, words)) this.#waiting.delete(id);
@@ -69,6 +72,7 @@ class AlertList {
     );
     if (focused) this.#row(focused)?.firstElementChild.focus({ preventScroll: true });
     this.#after(answer);
+    if (!this.#isRead()) this.takeIn();
   }
 
   /** Shows as much as before, as it is now. @param {Record<string, string>} words */
@@ -128,7 +132,7 @@ class AlertList {
     const isNew = !this.#waiting.has(alert.alert_id);
     this.#waiting.set(alert.alert_id, alert);
     if (isNew) announce(`New alert on ${alert.camera}`);
-    if (this.#isRead()) this.#tellNews();
+    if (this.#asking || this.#isRead()) this.#tellNews();
     else this.takeIn();
   }
 
