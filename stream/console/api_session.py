@@ -77,11 +77,12 @@ def openapi(request: Request) -> dict[str, Any]:
 
 @router.get("/stream")
 async def stream(request: Request, live: str = Query("", max_length=8192)) -> StreamingResponse:
-    """What changes, as it happens (server-sent events). ``live`` names cameras whose views are wanted, with commas."""
+    """What changes, as it happens (server-sent events). ``live`` names cameras whose views are wanted, with commas;
+    ``*`` stands for all."""
     parts, identity = parts_of(request), identity_of(request)
     known = {camera.id for camera in parts.config.cameras}
     try:
-        browser = parts.hub.join(frozenset(live.split(",")) & known)
+        browser = parts.hub.join(frozenset(known if live == "*" else known.intersection(live.split(","))))
     except TooManyBrowsers:
         raise HTTPException(503, "too many browsers watch already") from None
 

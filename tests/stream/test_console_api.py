@@ -393,6 +393,18 @@ def test_a_live_view_comes_with_the_frame_that_it_is_of(desk: Desk) -> None:
     assert desk.browser.get("/api/v1/cameras/library-steps/heat.png").status_code == 204
 
 
+def test_the_live_views_of_all_cameras_are_asked_for_without_their_names(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[frozenset[str]] = []
+    join = desk.parts.hub.join
+    monkeypatch.setattr(desk.parts.hub, "join", lambda cameras: asked.append(cameras) or join(cameras))
+    desk.parts.hub.close()  # so that each stream ends at once
+    for live in ("*", "north-gate,nowhere", ""):
+        assert desk.browser.get("/api/v1/stream", params={"live": live}).status_code == 200
+    assert asked == [frozenset(CAMERAS), {"north-gate"}, frozenset()]
+
+
 @pytest.mark.parametrize("camera", ["nowhere", "..%2f..", "a b"])
 def test_a_camera_that_is_none_has_nothing(desk: Desk, camera: str) -> None:
     for path in ("view.jpg", "scores", "budget"):

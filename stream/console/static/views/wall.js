@@ -25,7 +25,7 @@ export async function wallPage(root, { signal }) {
     arrange(grid, tiles);
     tiles.forEach((tile) => (tile.picture.heat = heat.on()));
     setText(summary, inWords());
-    stream.watch([...tiles.keys()]);
+    stream.watch(["*"]); // the names of a thousand cameras are longer than an address may be
   };
   heat.changed(() => tiles.forEach((tile) => (tile.picture.heat = heat.on())));
   bindKeys(signal, grid, heat);
