@@ -77,7 +77,7 @@ class Follower:
 
     Raises:
         GalleryMismatch: the extractor is another one.
-        GalleryError: the anchor is not there any more, or its note was tampered with.
+        GalleryError: the anchor is not there, or another gallery has its number, or the note was tampered with.
     """
 
     def __init__(
@@ -253,19 +253,32 @@ def _score(scorer: FrameScorer, features: Features, frame: KeptFrame) -> float:
 
 def _history(gallery: Gallery) -> History:
     try:
-        return history_of(gallery.manifest["note"], version=gallery.version, frames=len(gallery))
+        return history_of(
+            gallery.manifest["note"],
+            version=gallery.version,
+            frames=len(gallery),
+            digest=str(gallery.manifest["digest"]),
+        )
     except ValueError as error:
         raise GalleryError(f"{gallery.folder}, {gallery.version}: {error}. Enroll the scene again") from None
 
 
 def _anchor(gallery: Gallery, history: History) -> Gallery:
     try:
-        return Gallery(gallery.folder, history.anchor)
+        anchor = Gallery(gallery.folder, history.anchor)
     except (GalleryNotFound, GalleryCorrupt) as error:
         raise GalleryError(
             f"{gallery.folder}: {history.anchor}, the version that was enrolled, cannot be read, and what may join is "
             f"judged by it: enroll the scene again ({error})"
         ) from None
+    # One that was pulled keeps the number that its anchor has elsewhere, and here another gallery may have that.
+    told = history.anchor_frames, history.anchor_digest or anchor.manifest["digest"]
+    if (len(anchor), anchor.manifest["digest"]) != told:
+        raise GalleryError(
+            f"{gallery.folder}: {history.anchor} is not the version that {gallery.version} was enrolled as, and what "
+            "may join is judged by that: follow on the machine that enrolled it, or enroll the scene again"
+        )
+    return anchor
 
 
 def follow(

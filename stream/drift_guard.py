@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 DAY = 86_400.0
@@ -45,6 +45,7 @@ class History:
     anchor: str  # version
     anchor_frames: int
     joined: tuple[tuple[float, int], ...] = ()  # (Unix seconds, frames) of each time
+    anchor_digest: str = ""  # of its manifest: numbers of versions are each machine's own; "" = not known
 
     @property
     def total(self) -> int:
@@ -60,24 +61,30 @@ class History:
 
     def after(self, now: float, count: int) -> History:
         """With ``count`` more."""
-        return History(self.anchor, self.anchor_frames, (*self.joined, (now, count)))
+        return replace(self, joined=(*self.joined, (now, count)))
 
     def to_json(self) -> dict[str, Any]:
         """For a manifest's note."""
-        return {"anchor": self.anchor, "anchor_frames": self.anchor_frames, "joined": [list(j) for j in self.joined]}
+        return {
+            "anchor": self.anchor,
+            "anchor_digest": self.anchor_digest,
+            "anchor_frames": self.anchor_frames,
+            "joined": [list(j) for j in self.joined],
+        }
 
 
-def history_of(note: Mapping[str, Any], *, version: str, frames: int) -> History:
+def history_of(note: Mapping[str, Any], *, version: str, frames: int, digest: str = "") -> History:
     """What the manifest of the version in force tells; a version that never followed anything is its own anchor.
 
     Raises:
         ValueError: what stands there is not what :meth:`History.to_json` wrote.
     """
     if (told := note.get("drift")) is None:
-        return History(version, frames)
+        return History(version, frames, anchor_digest=digest)
     try:
         joined = tuple((float(time), int(count)) for time, count in told["joined"])
-        found = History(str(told["anchor"]), int(told["anchor_frames"]), joined)
+        known = str(told.get("anchor_digest", ""))
+        found = History(str(told["anchor"]), int(told["anchor_frames"]), joined, known)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"note.drift is not well formed: {error}") from None
     if found.anchor_frames < 1 or any(count < 0 for _, count in joined):

@@ -25,6 +25,7 @@ from stream.drift_guard import BY_ALERT, DAY, FAR, FULL, SILENCES, UNREADABLE, Y
 from stream.drift_store import DriftStore
 from stream.enroll import enroll
 from stream.gallery_add import new_frames
+from stream.gallery_store import GalleryStore
 from stream.kept_frame import KeptFrame
 from stream.normal_judge import AsSeen
 from stream.sources.base import SourceFrame
@@ -42,9 +43,17 @@ NO_MOTION = np.zeros((GRID, GRID), np.float16)
 class Dim(Footage):
     """Of a brightness from 100 to 110, and noisy, as every sensor is."""
 
+    brighter = 0.0
+
     def frames(self) -> Iterator[SourceFrame]:
         for frame in super().frames():
-            yield replace(frame, image=picture(0.0, like=frame.index))
+            yield replace(frame, image=picture(self.brighter, like=frame.index))
+
+
+class Bright(Dim):
+    """Another place."""
+
+    brighter = 80.0
 
 
 def picture(brighter: float, *, like: int) -> np.ndarray:
@@ -61,9 +70,12 @@ BRIGHTEST = max(range(60), key=lambda index: float(np.random.default_rng(index).
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made") / "yard"
+    return enrolled(Dim(120), tmp_path_factory.mktemp("made") / "yard")
+
+
+def enrolled(footage: Footage, folder: Path) -> Path:
     enroll(
-        Dim(120),
+        footage,
         folder,
         settings=brief_settings(capacity=60),
         extractor=tiny_extractor(),
@@ -132,7 +144,9 @@ def test_what_drifted_a_little_joins_as_a_new_version_that_can_be_undone(yard: Y
     assert (len(gallery), gallery.version) == (62, "v000002")
     assert gallery.calibration == Gallery(yard.folder, "v000001").calibration
     assert gallery.manifest["note"]["from"] == "v000001"
-    assert gallery.manifest["note"]["drift"] == {"anchor": "v000001", "anchor_frames": 60, "joined": [[NOW, 2]]}
+    digest = Gallery(yard.folder, "v000001").manifest["digest"]
+    drift = {"anchor": "v000001", "anchor_digest": digest, "anchor_frames": 60, "joined": [[NOW, 2]]}
+    assert gallery.manifest["note"]["drift"] == drift
     assert not any(frame.confirmed for frame in gallery.frames)
     assert yard.store.candidates("yard") == []
 
@@ -331,6 +345,20 @@ def test_without_its_anchor_a_gallery_cannot_follow(yard: Yard) -> None:
 
     with pytest.raises(GalleryError, match=r"v000001, the version that was enrolled, cannot be read.*enroll"):
         yard.follow()
+
+
+def test_another_gallery_under_the_number_of_its_anchor_judges_nothing(yard: Yard, tmp_path: Path) -> None:
+    yard.collect(0.1)
+    assert yard.follow().version == "v000002"
+    elsewhere = Yard(enrolled(Bright(120), tmp_path / "other"), tmp_path / "there")
+    assert len(Gallery(elsewhere.folder)) == 60  # as many frames as the anchor has
+    GalleryStore(str(tmp_path / "store")).publish(yard.folder, "yard", lambda done, total: None)
+    store = GalleryStore(str(tmp_path / "store"))
+    assert store.fetch(store.current("yard"), elsewhere.folder, lambda done, total: None) == "v000002"
+
+    elsewhere.collect(0.1)
+    with pytest.raises(GalleryError, match=r"v000001 is not the version that v000002 was enrolled as.*enroll"):
+        elsewhere.follow()
 
 
 def test_a_gallery_of_another_network_is_refused(yard: Yard) -> None:
