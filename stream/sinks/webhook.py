@@ -235,5 +235,5 @@ def _retry_after(headers: httpx.Headers, now: float) -> float | None:
         return float(text)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now)
-    except ValueError:
+    except (ValueError, OverflowError):  # the year 99999999999
         return None

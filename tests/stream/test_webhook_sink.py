@@ -172,6 +172,8 @@ def test_a_redirect_is_not_followed() -> None:
         ("", None),
         ("-3", None),
         ("99999999999999999999", None),
+        ("Fri, 15 Jan 99999999999999 08:00:00 GMT", None),
+        ("Fri, 15 Jan 2027 08:00:00 +99999999999999999", None),
     ],
 )
 def test_the_server_says_when_to_come_again(value: str, seconds: float | None) -> None:
