@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from stream.messages import Alert, Evidence
 from stream.sinks.old_pictures import OldPictures
 
 _BLOCK = 64 << 10  # bytes read at a time when the last line is looked for; a line is some kilobytes
+
+_log = logging.getLogger(__name__)
 
 
 class JsonLinesSink:
@@ -47,11 +50,7 @@ class JsonLinesSink:
         self._old = OldPictures(folder / "pictures", days, wall=wall, monotonic=monotonic)
         self._path = folder / "alerts.jsonl"
         self._known: dict[int, tuple[str, str, int]] | None = None
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise SinkError(f"{self._path} cannot be opened: {error.strerror}. Choose a writable folder") from error
+        self._file: int | None = self._open()
         try:
             self._size, self._last = self._recover(self._file)
         except BaseException:
@@ -67,16 +66,17 @@ class JsonLinesSink:
         """Appends the alert unless it is there; see :meth:`stream.sinks.base.Sink.deliver`."""
         if self._file is None:
             raise SinkError(f"{self._path} is closed")
+        file = self._heed_changes(self._file)
         if alert.seq <= self._last:
             self._expect_same(alert)
             return
         try:
             # What a failed attempt may have left behind must not become the beginning of this line.
-            if os.fstat(self._file).st_size != self._size:
-                os.ftruncate(self._file, self._size)
+            if os.fstat(file).st_size != self._size:
+                os.ftruncate(file, self._size)
             line = json.dumps(self._with_pictures(alert, evidence).to_json(), separators=(",", ":")).encode() + b"\n"
-            _write_all(self._file, line)
-            os.fsync(self._file)
+            _write_all(file, line)
+            os.fsync(file)
         except OSError as error:
             raise SinkError(
                 f"{error.filename or self._path}: alert {alert.seq} cannot be written: {error.strerror}. "
@@ -96,6 +96,37 @@ class JsonLinesSink:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+    def _open(self) -> int:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise SinkError(f"{self._path} cannot be opened: {error.strerror}. Choose a writable folder") from error
+
+    def _heed_changes(self, file: int) -> int:
+        """The file to write to. In one that somebody moved, removed or emptied nobody would look for an alert."""
+        try:
+            there = os.stat(self._path)
+            same = os.path.samestat(there, os.fstat(file))
+            if same and there.st_size >= self._size:
+                return file
+        except FileNotFoundError:
+            same = False
+        except OSError as error:
+            raise SinkError(f"{self._path} cannot be read: {error.strerror}. Check the disk") from error
+        _log.warning("%s was moved, removed or cut short by somebody else: goes on with what lies there", self._path)
+        fresh = file if same else self._open()
+        try:
+            self._size, self._last = self._recover(fresh)
+        except BaseException:
+            if not same:
+                os.close(fresh)
+            raise
+        if not same:
+            os.close(file)
+        self._file, self._known = fresh, None
+        return fresh
 
     def _recover(self, file: int) -> tuple[int, int]:
         try:

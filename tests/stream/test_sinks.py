@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,29 @@ def test_a_full_disk_leaves_no_half_line_and_the_next_attempt_succeeds(
     assert sink.last_seq == 1
     sink.deliver(an_alert(2), PICTURES)
     assert [line["seq"] for line in lines_in(tmp_path)] == [1, 2]
+
+
+@pytest.mark.parametrize("how", ["removed", "folder removed", "moved", "emptied", "cut in a line"])
+def test_a_file_that_somebody_takes_away_or_empties_meanwhile_costs_no_later_alert(tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "alerts"
+    file = folder / "alerts.jsonl"
+    sink = JsonLinesSink(folder)
+    for seq in (1, 2):
+        sink.deliver(an_alert(seq), PICTURES)
+    if how == "removed":
+        file.unlink()
+    elif how == "folder removed":
+        shutil.rmtree(folder)
+    elif how == "moved":
+        file.rename(folder / "old.jsonl")
+    else:  # as logrotate's copytruncate does
+        os.truncate(file, 0 if how == "emptied" else file.stat().st_size - 9)
+    sink.deliver(an_alert(3), PICTURES)
+    sink.deliver(an_alert(4), PICTURES)
+    sink.close()
+
+    assert [line["seq"] for line in lines_in(folder)] == [*([1] if how == "cut in a line" else []), 3, 4]
+    assert JsonLinesSink(folder).last_seq == 4
 
 
 def test_pictures_that_cannot_be_written_keep_their_line_back(tmp_path: Path) -> None:
