@@ -116,6 +116,7 @@ class MqttSink:
         if under_way is None or under_way.identity != identity_of(alert):
             self._link.await_connection()
             self._clear_departed()
+            self._end()  # of one that was laid aside, before all of it was answered
             under_way = self._begin(alert, evidence)
         try:
             self._link.await_confirmation(under_way.sent)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from feed_fakes import a_place, fill
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 from sink_partners import (
     NOTHING,
@@ -573,6 +574,29 @@ def test_while_an_alert_is_refused_states_of_cameras_are_told(tmp_path: Path) ->
             with pytest.raises(SinkError, match="Not authorized"):
                 sink.deliver(an_alert(1), PICTURES)
             sink.tell(STALLED)
+
+
+@pytest.mark.mqtt
+def test_of_an_alert_that_was_laid_aside_no_answer_is_kept_for_ids_that_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = ReasonCode(PacketTypes.PUBACK, identifier=0x99)
+    with a_broker(tmp_path) as broker, a_sink(broker.port, tmp_path) as sink:
+        sink.tell(LIVE)
+        answered, numbers = sink._link._on_publish, list[int]()
+
+        def refuses_the_first(client: Any, data: Any, number: int, reason: Any, properties: Any) -> None:
+            numbers.append(number)
+            if len(numbers) == 1:  # the other answers are still to come when the delivery fails
+                answered(client, data, number, never, properties)
+
+        monkeypatch.setattr(sink._link._client, "on_publish", refuses_the_first)
+        with pytest.raises(SinkRefused, match="Payload format invalid"):
+            sink.deliver(an_alert(1), PICTURES)
+        wait_until(lambda: len(numbers) == 4)
+        monkeypatch.setattr(sink._link._client, "on_publish", answered)
+        sink.deliver(an_alert(2), PICTURES)
+        assert sink._link._confirmed == {}
 
 
 def test_a_secret_file_that_is_missing_stops_the_check(tmp_path: Path) -> None:
