@@ -115,6 +115,23 @@ def test_prometheus_takes_the_rules_and_the_configuration(folder: Path) -> None:
     assert "is valid prometheus config" in promtool("check", "config", "prometheus.yml", cwd=folder)
 
 
+@pytest.mark.promtool
+@needs_promtool
+def test_no_panel_shows_a_number_while_nothing_answers(tmp_path: Path) -> None:
+    asked = [
+        target["expr"].replace('{camera=~"$camera"}', "").replace("$camera", ".*").replace("$__rate_interval", "1m")
+        for panel in DASHBOARD["panels"]
+        for target in panel["targets"]
+    ]
+    nothing = {
+        "interval": "15s",
+        "input_series": [],
+        "promql_expr_test": [{"expr": expression, "eval_time": "5m", "exp_samples": []} for expression in asked],
+    }
+    (tmp_path / "test.yml").write_text(yaml.safe_dump({"tests": [nothing]}))
+    promtool("test", "rules", "test.yml", cwd=tmp_path)
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """What a rule sees, a value a minute, and when it must be quiet and when it must fire."""
