@@ -34,7 +34,8 @@ BLOCK = 30.0
 
 HELD_OUT_GAP = 2.0
 """Seconds of continuous footage left out between the two parts: a walker who is in both would make the held-out part
-look better known than new footage is. Never more than a quarter of the held-out part."""
+look better known than new footage is. Never more than a quarter of the held-out part, nor frames that a threshold
+needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +189,14 @@ def _plan(source: Source, settings: EnrollSettings) -> _Plan:
     if settings.until_covered:
         raise UsageError(f"{info.name} has an end: it is read to that, and --until-covered is for cameras")
     count, rate = info.frame_count, info.fps or settings.fps or 1.0
+    share = 1.0 if settings.fps is None else min(1.0, settings.fps / rate)
     cut = round(count * keep)
     whole_clips = [start for start in info.segment_starts if start >= cut and start < count]
     if whole_clips and count - whole_clips[0] >= MIN_HELD_OUT:
         cut, gap = whole_clips[0], 0.0  # another clip is another time
     else:
-        gap = min(HELD_OUT_GAP, (count - cut) / rate / 4)
-    share = 1.0 if settings.fps is None else min(1.0, settings.fps / rate)
+        spare = (count - cut - 1 - MIN_HELD_OUT / share) / rate  # s; short footage is cut closer before it is refused
+        gap = max(0.0, min(HELD_OUT_GAP, (count - cut) / rate / 4, spare))
     gallery, held_out = max(1, round(cut * share)), max(1, round((count - cut) * share))
     sampler = UniformSampler(gallery, settings.capacity)
     return _Plan(cut, 0.0, None, gap, gallery + held_out, gallery, held_out, sampler)

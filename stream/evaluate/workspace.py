@@ -12,6 +12,7 @@ from typing import Any
 
 from spade_core.calibration import MIN_HELD_OUT
 from stream.config import build_config
+from stream.config_sections import GallerySection
 from stream.errors import UsageError
 from stream.evaluate.datasets.model import Dataset, Scene
 from stream.evaluate.options import EvalOptions
@@ -21,8 +22,11 @@ from stream.sources.folder import natural_key
 
 ALERTS = "alerts.jsonl"
 
-HELD_OUT_IMAGES = 1.5 * MIN_HELD_OUT
-"""Normal images kept out of a gallery of single images; some more go with the gap between the two parts."""
+LEAST_HELD_OUT = 1.5 * MIN_HELD_OUT
+"""Normal frames kept out of a gallery, of images and of short footage: some go with the gap between the two parts."""
+
+MOST_HELD_OUT = 0.5
+"""Part of the normal frames that may be kept out for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +106,11 @@ def settings(
 ) -> dict[str, Any]:
     """The configuration of the run, as plain values; paths are relative to OUT where they are inside it."""
     sections = _method_sections(options, dataset)
-    if dataset.kind == "images":
-        # The paper has no threshold and holds nothing out: little more than the fewest that one can be set from.
-        shortest = min(scene.train_frames for scene in footage)
-        sections["gallery"]["holdout"] = min(0.5, HELD_OUT_IMAGES / shortest)
+    least = min(MOST_HELD_OUT, LEAST_HELD_OUT / min(scene.train_frames for scene in footage))
+    # Of images the paper has no threshold and holds nothing out: little more than the fewest that one can be set from.
+    # Of short footage the usual part is fewer than these: figures that need no threshold would be refused with it.
+    if dataset.kind == "images" or least > GallerySection().holdout:
+        sections["gallery"]["holdout"] = least
     return {
         "state": "state",
         "cameras": [_camera(scene, dataset, every=options.every) for scene in footage],

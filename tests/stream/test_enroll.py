@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from tiny_extractor import Footage, a_picture, brief_settings, tiny_extractor
 
+from spade_core.calibration import MIN_HELD_OUT
 from spade_core.campus import CampusParameters
 from spade_core.errors import CalibrationError, GalleryError, GalleryMismatch, GalleryNotFound
 from spade_core.gallery import Gallery
@@ -103,6 +104,13 @@ def test_the_first_part_fills_the_gallery_and_the_end_is_held_out(tmp_path: Path
 def test_the_gap_is_two_seconds_where_there_is_much_footage(tmp_path: Path, scored: Scored):
     enrolled(tmp_path, Footage(200), holdout=0.5)
     assert scored.frames == list(range(120, 200))
+
+
+@pytest.mark.parametrize("count", range(40, 60))
+def test_of_short_footage_the_gap_leaves_what_a_threshold_needs(tmp_path: Path, scored: Scored, count: int):
+    enrolled(tmp_path, Footage(count), holdout=0.5)
+    assert len(scored.frames) >= MIN_HELD_OUT
+    assert scored.frames == list(range(scored.frames[0], count))
 
 
 def test_a_small_gallery_holds_evenly_spaced_frames(tmp_path: Path):

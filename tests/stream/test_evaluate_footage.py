@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,16 @@ def test_of_images_little_is_held_out_and_nobody_waits_for_alerts(tmp_path: Path
     plain = settings(options(tmp_path), images, [footage], sockets=tmp_path)
     assert plain["gallery"]["holdout"] == pytest.approx(30 / 300)
     assert plain["sinks"] == []
+
+
+@pytest.mark.parametrize(("frames", "part"), [(150, 0.2), (1000, 0.2), (100, 0.3), (60, 0.5), (40, 0.5)])
+def test_of_short_footage_enough_for_a_threshold_is_held_out(
+    dataset: Dataset, tmp_path: Path, frames: int, part: float
+) -> None:
+    footage = replace(prepared(dataset, tmp_path)[1], train_frames=frames)
+    plain = settings(options(tmp_path), dataset, [footage], sockets=tmp_path)
+    config = build_config(plain, where="eval", base=tmp_path, environment={})
+    assert config.gallery.holdout == pytest.approx(part)
 
 
 # --- what is read back
