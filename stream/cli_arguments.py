@@ -78,12 +78,12 @@ def rate(text: str) -> float:
 
 def count(text: str) -> int:
     """A whole number, 1 or more."""
-    return int(_number(text, at_least=1, what="a whole number, 1 or more"))
+    return _whole(text, at_least=1, what="a whole number, 1 or more")
 
 
 def sequence_number(text: str) -> int:
     """A whole number, 0 or more."""
-    return int(_number(text, at_least=0, what="a sequence number, 0 or more"))
+    return _whole(text, at_least=0, what="a sequence number, 0 or more")
 
 
 def since(text: str) -> int | dict[str, int]:
@@ -109,6 +109,13 @@ def names(text: str) -> tuple[str, ...]:
 def levels(text: str) -> tuple[int, ...]:
     """Whole numbers of 1 or more, separated by commas."""
     return tuple(count(name) for name in names(text))
+
+
+def _whole(text: str, *, at_least: int, what: str) -> int:
+    value = _number(text, at_least=at_least, what=what)
+    if not value.is_integer():  # not cut off: nobody means 1 by 1.5
+        raise argparse.ArgumentTypeError(f"{text!r}: must be {what}")
+    return int(value)
 
 
 def _number(text: str, *, at_least: float, what: str) -> float:
