@@ -166,11 +166,14 @@ class GalleryCache:
 
     def step(self) -> None:
         """One round of the thread: asks the store for what is due, fetches what is missing, and tidies up."""
-        for scene in self._due():
+        seen: set[str] = set()  # each once: a store that is slow must not keep it from tidying up
+        # Asked anew each time: a camera that comes while spare copies are fetched must not wait for all of them.
+        while left := [scene for scene in self._due() if scene not in seen]:
             if self._stop.is_set():
                 return
+            seen.add(left[0])
             self._mark()
-            self._look(scene)
+            self._look(left[0])
         self._mark()
         if self._clock() >= self._tidy_due:
             self._tidy_due = self._clock() + _TIDY_EVERY

@@ -414,3 +414,23 @@ def test_closing_gives_up_what_is_half_fetched(url: str, publish: Callable[..., 
     cache.step()
     assert cache.ready("gate") is None
     assert {path.name for path in (tmp_path / "cache" / "gate").iterdir()} <= {".lock", ".wanted"}
+
+
+def test_a_scene_that_becomes_urgent_is_fetched_before_spare_copies_that_were_wanted_first(
+    cache: GalleryCache, publish: Callable[..., None]
+):
+    for scene in ("gate", "spare-1", "spare-2"):
+        publish(scene)
+    fetched: list[str] = []
+
+    def takes_over(operation: str, path: str) -> None:
+        scene = next(name for name in path.split("/") if name in ("gate", "spare-1", "spare-2"))
+        fetched.extend([] if scene in fetched else [scene])
+        if operation == "read":  # while the first one comes, a camera is given to this worker, and a spare one is not
+            cache.want(["gate", "spare-1"])
+
+    FaultyFileSystem.fault = staticmethod(takes_over)
+    cache.want(["spare-1", "spare-2"])
+    cache.step()
+    assert fetched == ["spare-1", "gate"]
+    assert cache.state() == {}
