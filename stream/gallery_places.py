@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from spade_core.errors import GalleryCorrupt, SpadeError
+from spade_core.errors import GalleryCorrupt, GalleryError, SpadeError
 from spade_core.gallery_layout import CURRENT, MANIFEST, is_version
 from stream.errors import GalleryStoreError, StreamError, UsageError
 from stream.gallery_copy import (
@@ -126,7 +126,7 @@ class UrlPlace:
     def publish(self, source: Path, manifest: Manifest, scene: str, *, on_progress: OnProgress) -> str:
         """See there."""
         there = sorted((name for name in self._names(scene) if is_version(name)), key=_number)
-        found = self._same(scene, [source.name, *reversed(there)], manifest.digest)
+        found = self._same(scene, [source.name, *reversed(there)], manifest, on_progress)
         if found is None:
             found = self._claim(scene, max([_number(source.name), *(_number(name) + 1 for name in there)]))
             try:
@@ -147,14 +147,31 @@ class UrlPlace:
             except FileNotFoundError:
                 raise GalleryCorrupt(f"{self._name}/{path}: is missing. {AGAIN}") from None
 
-    def _same(self, scene: str, names: list[str], digest: str) -> str | None:
-        """Which of these versions is that one."""
-        for name in names:
+    def _same(self, scene: str, names: list[str], manifest: Manifest, on_progress: OnProgress) -> str | None:
+        """Which of these versions is that one, and whole."""
+        for name in dict.fromkeys(names):
             data = self.read(scene, f"{name}/{MANIFEST}", most=MAX_MANIFEST + 1)
-            with suppress(SpadeError):  # damaged, so not the one
-                if data is not None and parse_manifest(data, name).digest == digest:
+            with suppress(GalleryError):  # damaged, so not the one
+                same = data is not None and parse_manifest(data, name).digest == manifest.digest
+                if same and self._is_whole(f"{scene}/{name}", manifest, on_progress):
                     return name
         return None
+
+    def _is_whole(self, target: str, manifest: Manifest, on_progress: OnProgress) -> bool:
+        """Reads all of it: who publishes something again may do so because what is there is damaged."""
+        with self._asking(target) as fs:
+            fs.invalidate_cache()
+        done = 0
+        for name, entry in manifest.files.items():
+            digest, size = hashlib.sha256(), 0
+            for chunk in self.chunks(f"{target}/{name}"):
+                digest.update(chunk)
+                size += len(chunk)
+                on_progress(min(done + size, manifest.size_bytes), manifest.size_bytes)
+            if {"bytes": size, "sha256": digest.hexdigest()} != dict(entry):
+                return False
+            done += size
+        return True
 
     def _claim(self, scene: str, number: int) -> str:
         """A number that is nobody else's."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import gallery_files
 import pytest
 from gallery_store_fakes import SECRET, FaultyFileSystem, fail, faulty_url, files_of, works, write
@@ -467,3 +468,25 @@ def _names(url: str) -> list[str]:
         return sorted(files_of(url))
     root = Path(url.removeprefix("file://"))
     return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+
+
+@pytest.mark.parametrize("damage", [lambda data: None, lambda data: data[:-1], flipped])
+def test_publishing_again_mends_what_is_damaged_behind_a_url(
+    remote: str, gate: Path, tmp_path: Path, damage: Callable[[bytes], bytes | None]
+):
+    store = GalleryStore(remote)
+    stored = store.publish(gate, "gate", silent)
+    path = f"gate/{stored.version}/pooled.f32"
+    data = damage(files_of(remote)[path])
+    fs, root = fsspec.core.url_to_fs(remote)
+    fs.rm(f"{root}/{path}")
+    if data is not None:
+        write(remote, path, data)
+    with pytest.raises(GalleryCorrupt, match="spade-stream gallery push"):
+        store.fetch(store.current("gate"), tmp_path / "there", silent)
+
+    again = store.publish(gate, "gate", silent)
+    assert store.current("gate") == again
+    store.fetch(again, tmp_path / "there", silent)
+    assert gallery_files.files_in_force(tmp_path / "there") == gallery_files.files_in_force(gate)
+    assert store.publish(gate, "gate", silent) == again  # what is whole there is found, and copied no more
