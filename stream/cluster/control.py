@@ -24,6 +24,7 @@ from stream.cluster.reader_orders import Reading
 from stream.cluster.roster import Roster, workers_on
 from stream.cluster.scoring import Scoring
 from stream.config import Config
+from stream.errors import LinkLost
 
 GATHER = 15.0
 """Seconds that the control waits, when it begins, for all stations to answer before it gives cameras out. Whoever
@@ -31,6 +32,10 @@ places them before that places them twice."""
 
 READERS_FIRST = 2.0
 """Seconds from the order to drain until workers get it: what readers have sent is to be scored."""
+
+DOCUMENT_WAIT = 0.25
+"""Seconds that whoever asks how the cluster is waits for the round of the moment; one takes milliseconds. The directory
+tells readers nothing meanwhile."""
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +87,7 @@ class Control:
         self._began = clock()
         self._all_heard = False
         self._drained_at: float | None = None  # when it was told to drain; monotonic
+        self._document: dict[str, Any] | None = None  # the last one
         self._scoring.configure(config)
 
     def step(self) -> None:
@@ -149,28 +155,40 @@ class Control:
             self._outboxes.save()
 
     def document(self) -> dict[str, Any]:
-        """How the cluster is doing."""
-        with self._lock:
-            now, handovers = self._wall(), self._scoring.handovers
-            generation, outboxes = self._outboxes.told()
-            moving = [
-                {"camera": move.camera, "source": move.source, "target": move.target}
-                for move in handovers.moving.values()
-            ]
-            places = {camera.id: self.place(camera.id) for camera in self._config.cameras}
-            waiting = sum(camera.id not in handovers.placed for camera in self._config.cameras)
-            return {
-                "written": now,
-                "name": self._config.cluster.name,
-                "generation": max([generation, *(place.generation for place in self._places.values())]),
-                "nodes": self._outline.nodes(),
-                "workers": self._outline.workers(),
-                "readers": self._outline.readers(self._reading.read),
-                "outboxes": [outbox.to_json() for outbox in outboxes],
-                "cameras": self._outline.cameras(self._config, places, self._reading.read, now),
-                "moves": {"waiting": waiting, "moving": moving, "done": handovers.done},
-                "problems": self._problems(),
-            }
+        """How the cluster is doing; while a round does not end, how it was before that, as ``written`` says.
+
+        Raises:
+            LinkLost: the first round does not end.
+        """
+        if self._lock.acquire(timeout=DOCUMENT_WAIT):  # who asks must not hang with whatever a round hangs in
+            try:
+                self._document = self._describe()
+            finally:
+                self._lock.release()
+        if self._document is None:
+            raise LinkLost("the control has not gone round once yet")
+        return self._document
+
+    def _describe(self) -> dict[str, Any]:
+        now, handovers = self._wall(), self._scoring.handovers
+        generation, outboxes = self._outboxes.told()
+        moving = [
+            {"camera": move.camera, "source": move.source, "target": move.target} for move in handovers.moving.values()
+        ]
+        places = {camera.id: self.place(camera.id) for camera in self._config.cameras}
+        waiting = sum(camera.id not in handovers.placed for camera in self._config.cameras)
+        return {
+            "written": now,
+            "name": self._config.cluster.name,
+            "generation": max([generation, *(place.generation for place in self._places.values())]),
+            "nodes": self._outline.nodes(),
+            "workers": self._outline.workers(),
+            "readers": self._outline.readers(self._reading.read),
+            "outboxes": [outbox.to_json() for outbox in outboxes],
+            "cameras": self._outline.cameras(self._config, places, self._reading.read, now),
+            "moves": {"waiting": waiting, "moving": moving, "done": handovers.done},
+            "problems": self._problems(),
+        }
 
     def _listen(self, now: float) -> None:
         """Takes what was said of outboxes; while it has just begun, of cameras as well."""

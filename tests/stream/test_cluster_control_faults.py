@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
 from cluster_fakes import STEP, FakeWorker, World
 
+from stream.cluster.fleet import Node
 from stream.cluster.handover import FETCH_WITHIN, READY_WITHIN
 from stream.cluster.model import StationState
 from stream.cluster.trust import FALLS
@@ -290,3 +293,33 @@ def test_no_node_takes_the_place_of_the_machine_that_runs_the_cluster(tmp_path: 
     world.run(10)
 
     assert world.fleet.worker("a").orders.access.nodes["run"] == "local-run"
+
+
+# -- a round that hangs ------------------------------------------------------------------------------------------------
+
+
+def test_whoever_asks_how_the_cluster_is_does_not_hang_with_the_round(tmp_path: Path) -> None:
+    world = cluster(tmp_path, "ab")
+    before = world.control.document()
+    hangs, goes_on = Event(), Event()
+
+    def nodes() -> list[Node]:  # Ray's head is away, or the disk of the state folder
+        hangs.set()
+        goes_on.wait()
+        return []
+
+    world.fleet.nodes = nodes  # type: ignore[method-assign]
+    world.time.now += 10
+    stuck = Thread(target=world.control.step)
+    stuck.start()
+    assert hangs.wait(20)
+    told: list[dict[str, Any]] = []
+    asks = Thread(target=lambda: told.append(world.control.document()))
+    asks.start()
+    asks.join(20)
+    goes_on.set()
+    stuck.join()
+    asks.join()
+
+    assert told == [before]
+    assert world.control.document()["written"] > before["written"]
