@@ -60,7 +60,6 @@ class ControlDuty:
         self._settings: ClusterSettings | None = None
         self._config: Config | None = None
         self._control: Control | None = None
-        self._fleet: RayFleet | None = None
         self._server: DirectoryServer | None = None
         self._directory = ("", "")  # endpoint for other machines, public key
         self._operator = ""  # token of what operators have set
@@ -74,16 +73,16 @@ class ControlDuty:
         """Takes a configuration, the first one or another.
 
         Raises:
-            ConfigError: it is wrong, or it would need another directory, which only a new start can have.
+            ConfigError: it is wrong, or it would need another directory or other workers, which only a new start can
+                have.
             EndpointBusy, KeyFileError: the directory cannot be served.
         """
         config = settings.parsed()
         with self._lock:
-            if self._control is None or self._fleet is None:
+            if self._control is None:
                 self._begin(config, settings)
             else:
                 check_stays(self._config, config)
-                self._fleet.worker_cpus, self._fleet.gpus = config.cluster.worker_cpus, config.cluster.gpus
                 self._control.configure(config, replace(settings, token="").to_text())
             self._settings, self._config = settings, config
 
@@ -167,7 +166,7 @@ class ControlDuty:
         server = DirectoryServer(config.cluster.directory, book, secure=CurveServer(folder, Role.LOCAL))
         try:
             self._directory = _advertised(config), folder.server.public
-            self._fleet = RayFleet(
+            fleet = RayFleet(
                 _ray(),
                 self._cluster,
                 worker=self._worker,
@@ -177,7 +176,7 @@ class ControlDuty:
             )
             self._control = Control(
                 config,
-                fleet=self._fleet,
+                fleet=fleet,
                 folder=config.state / "cluster",
                 access=lambda: access_of(keys),
                 directory=self._directory,
@@ -243,11 +242,20 @@ def check_stays(old: Config | None, new: Config) -> None:
         "cluster.advertise": (old.cluster.advertise, new.cluster.advertise),
         "security.keys": (keys_of(old), keys_of(new)),
     }
-    changed = [f"{name}: is {was} and would be {is_}" for name, (was, is_) in fixed.items() if was != is_]
-    if changed:
-        problems = [
-            f"{problem}: every node would have to find it anew. Stop the run and start it" for problem in changed
-        ]
+    # Ray gave workers their cores and GPUs when it started them: loads would be reckoned for others than there are.
+    held = {
+        "cluster.worker_cpus": (old.cluster.worker_cpus, new.cluster.worker_cpus),
+        "cluster.gpus": (old.cluster.gpus, new.cluster.gpus),
+    }
+    why = dict.fromkeys(fixed, "every node would have to find it anew") | dict.fromkeys(
+        held, "workers keep the cores and GPUs that they were started with"
+    )
+    problems = [
+        f"{name}: is {was} and would be {is_}: {why[name]}. Stop the run and start it"
+        for name, (was, is_) in {**fixed, **held}.items()
+        if was != is_
+    ]
+    if problems:
         raise ConfigError("reload", problems)
 
 

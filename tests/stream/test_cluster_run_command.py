@@ -75,6 +75,12 @@ def test_what_every_node_would_have_to_find_anew_stays_while_it_runs(tmp_path: P
         check_stays(old, config_of(tmp_path, cluster={"name": "north", "directory": "tcp://*:9000"}))
 
 
+@pytest.mark.parametrize(("name", "value"), [("worker_cpus", 2), ("gpus", False)])
+def test_what_workers_were_started_with_stays_while_it_runs(name: str, value: object, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"cluster\.{name}: is \w+ and would be {value}: workers keep the cores"):
+        check_stays(config_of(tmp_path), config_of(tmp_path, cluster={name: value}))
+
+
 def test_issued_keys_and_this_machine_are_let_in_by_all_machines(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     make_folder(keys)
