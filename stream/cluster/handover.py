@@ -122,6 +122,10 @@ class Handovers:
         if source != target:
             self._moving[camera] = Handover(camera, source, target, now, now)
 
+    def call_off(self, camera: str) -> None:
+        """Ends its move: it stays where it is."""
+        del self._moving[camera]
+
     def comes_nearer(self, camera: str, *, now: float) -> None:
         """The target of a move gets on with what it needs: it is given more time."""
         self._moving[camera] = replace(self._moving[camera], came_nearer=now)

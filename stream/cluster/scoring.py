@@ -94,6 +94,7 @@ class Scoring:
         self._trust.look([name for name in self.workers if self._is_at_work(name)], now)
         self.problems += self._trust.problems
         able = self._able(now)
+        self._turn_back(able)
         self.handovers.keep_workers(able)
         self._finish(now)
         at_work = {name for name in able if self._may_get_more(name)} or able
@@ -192,6 +193,16 @@ class Scoring:
         # Who is excluded here is on the move all the same.
         most = max(0, most - len(moving - cameras.keys()))
         return plan_moves(cameras, workers, placed, moving=moving, most=most, fill=fill)
+
+    def _turn_back(self, able: set[str]) -> None:
+        """A camera whose worker is gone while it moves goes on to the other one. Where that would still have to fetch
+        its galleries, and another worker has them, it is given to a worker like all others of the one that is gone."""
+        at_work = [name for name in able if self._is_at_work(name)]
+        for camera, move in list(self.handovers.moving.items()):
+            if move.source in able or move.target not in able or not self._missing(camera, move.target):
+                continue
+            if any(not self._missing(camera, name) for name in at_work):
+                self.handovers.call_off(camera)
 
     def _rescue(self, at_work: set[str], most: int, now: float) -> None:
         """Lets another worker get ready for each camera that its own does not score though it is at work. The camera

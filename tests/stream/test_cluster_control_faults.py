@@ -295,6 +295,24 @@ def test_no_node_takes_the_place_of_the_machine_that_runs_the_cluster(tmp_path: 
     assert world.fleet.worker("a").orders.access.nodes["run"] == "local-run"
 
 
+def test_a_camera_whose_worker_dies_while_it_moves_goes_to_one_that_has_its_gallery(tmp_path: Path) -> None:
+    world = cluster(tmp_path, "ab", cameras=8)
+    every = tuple(f"cam{n}" for n in range(8))
+    for name in "ab":
+        world.fleet.worker(name).cached = every
+    # One with an empty disk, which would have to fetch.
+    world.fleet.new_worker = lambda worker: worker.never_ready.update(every)
+    world.fleet.add("c")
+    world.run_until(lambda: bool(world.control.document()["moves"]["moving"]))
+    source = world.control.document()["moves"]["moving"][0]["source"][0]
+    world.fleet.kill(source)
+    world.run_until(lambda: source not in "".join(world.places().values()))
+    world.run(5)
+
+    left = "ab".replace(source, "")
+    assert {camera: at for camera, at in world.places().items() if at != f"{left}:0"} == {}
+
+
 # -- a round that hangs ------------------------------------------------------------------------------------------------
 
 
