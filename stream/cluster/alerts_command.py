@@ -14,7 +14,7 @@ from pathlib import Path
 from stream.cluster.collector import NAME
 from stream.cluster.model import OutboxPlace, OutboxState
 from stream.cluster.ray_connect import directory_of, is_directory
-from stream.cluster.subscriber import ClusterSubscriber, Received
+from stream.cluster.subscriber import ClusterSubscriber, OutboxGap, Received
 from stream.durable import safe_name
 from stream.errors import KeyFileError, LinkLost, UsageError
 from stream.keys import Role, SecretKey, load_secret
@@ -114,12 +114,12 @@ class _Reported:
     def __init__(self, patience: float) -> None:
         self._patience = patience
         self._said: set[str] = set()
-        self._gaps = 0
+        self._gaps: set[OutboxGap] = set()  # said; those of all outboxes come in no order of time
 
     def look(self, alerts: ClusterSubscriber, endpoint: str, *, final: bool) -> None:
         """Raises LinkLost where something does not answer, and nobody wants to wait for it."""
-        for found in alerts.gaps[self._gaps :]:
-            self._gaps += 1
+        for found in (gap for gap in alerts.gaps if gap not in self._gaps):
+            self._gaps.add(found)
             numbers = f"alerts {found.gap.first} to {found.gap.last}"
             print(f"outbox {found.outbox}: {numbers} are gone for good (its retention)", file=sys.stderr, flush=True)
         if time.monotonic() < self._patience:

@@ -10,10 +10,11 @@ from typing import Any
 
 import jsonschema
 import pytest
-from collect_fakes import alert, wait_for
+from collect_fakes import a_campus, alert, take, wait_for
 from secure_campus import SecureCampus, a_secure_campus
 
 from stream.cli import main
+from stream.cluster.alerts_command import _Reported
 from stream.messages import CameraState, Evidence, StateEvent
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -95,6 +96,26 @@ def test_a_missing_outbox_is_named_and_the_command_that_does_not_wait_says_that_
     assert [(each["outbox"], each["state"], each["last_seq"]) for each in outboxes] == [
         ("a", "live", 0),
         ("b", "missing", 9),
+    ]
+
+
+def test_what_retention_removed_is_said_of_each_outbox_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with a_campus() as campus, campus.subscriber(since=0) as alerts:
+        a, b = campus.node("a"), campus.node("b")
+        reported = _Reported(float("inf"))
+        for node, removed in ((a, 2), (b, 1)):
+            node.commit(1, 2, 3)
+            node.disk.outbox.remove_through(removed)
+        campus.tell(a.lost(), b.place())
+        take(alerts, 1)
+        reported.look(alerts, "", final=False)
+        campus.tell(a.place(), b.place())  # its gaps come before those of b, which were said already
+        take(alerts, 2)
+        reported.look(alerts, "", final=False)
+        reported.look(alerts, "", final=False)
+    assert capsys.readouterr().err.splitlines() == [
+        "outbox b: alerts 1 to 1 are gone for good (its retention)",
+        "outbox a: alerts 1 to 2 are gone for good (its retention)",
     ]
 
 
