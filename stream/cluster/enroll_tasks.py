@@ -8,7 +8,7 @@ import argparse
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from stream.config_sections import CameraSection
 from stream.enroll_choice import to_enroll
 from stream.errors import UsageError
 from stream.gallery_places import folder_of
-from stream.gallery_store import store_of
+from stream.gallery_store import GalleryStore, store_of
 from stream.progress import Form, tell_result
 from stream.sources import local_path
 from stream.stopping import StopSignal
@@ -59,7 +59,8 @@ def enroll_on_cluster(arguments: argparse.Namespace, stop: StopSignal, *, runner
     cameras = to_enroll(config, arguments.camera, arguments.scene)
     if arguments.source is not None and len(cameras) > 1:
         raise UsageError("--source replaces one camera's footage: say whose, with --camera")
-    store = store_of(config).name  # one that cannot be opened is said before hours of work, not after
+    store = store_of(config)  # one that cannot be opened is said before hours of work, not after
+    apart = _apart(config, cameras, store)
     lost = {camera.id: called_normal(config.gallery_of(camera.scene_name)) for camera in cameras}
     with (runner or _on_ray)(arguments.cluster, config, stop) as found, _shared(config) as shared:
         tasks = [_task(camera, arguments, config, text, base, shared) for camera in cameras]
@@ -67,10 +68,31 @@ def enroll_on_cluster(arguments: argparse.Namespace, stop: StopSignal, *, runner
         outcomes = run_tasks(tasks, found, view=view_of(arguments.progress), stop=stop, environment=told)
     failed = [name for name, outcome in outcomes.items() if outcome.code != 0]
     for name, outcome in outcomes.items():
-        _report(name, outcome, form=arguments.progress, store=store, lost=lost[name])
+        _report(name, outcome, form=arguments.progress, store=store.name, lost=lost[name])
+        if name in apart and outcome.code == 0 and arguments.progress != "json":
+            print(f"  {apart[name]}")
     if arguments.progress == "json":
         tell_result({"done": len(outcomes) - len(failed), "failed": failed})
     return 1 if failed else 0
+
+
+def _apart(config: Config, cameras: Sequence[CameraSection], store: GalleryStore) -> dict[str, str]:
+    """By camera, what is left to do where its scene has a folder of its own: workers use that, and not the store."""
+    found: dict[str, str] = {}
+    for scene, camera in ((camera.scene_name, camera.id) for camera in cameras):
+        folder = config.gallery_of(scene)
+        if scene not in config.scenes or store.is_gallery(folder, scene):
+            continue
+        if config.gallery.store is None:
+            raise UsageError(
+                f"scene {scene}: workers look for its gallery in {folder} (scenes.{scene}.gallery), which enroll "
+                "--cluster does not write. Leave that entry out, or enroll this one without --cluster"
+            )
+        found[camera] = (
+            f"workers look for it in {folder} (scenes.{scene}.gallery): 'spade-stream gallery pull CONFIG "
+            f"--scene {scene}' brings it into that folder of this machine"
+        )
+    return found
 
 
 def _on_ray(address: str, config: Config, stop: StopSignal) -> AbstractContextManager[Runner]:

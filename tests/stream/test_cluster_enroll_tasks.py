@@ -117,7 +117,34 @@ def test_a_camera_whose_node_is_lost_fails_alone(tmp_path: Path, capsys: pytest.
     assert "camera gate: its node died" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread", "tiny")
+def test_a_gallery_that_workers_look_for_in_another_folder_than_the_store_is_not_said_to_be_in_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gallery = {"folder": "galleries", "holdout": 0.4, "store": "store"}
+    path = site(tmp_path / "site", gallery=gallery, scenes={"yard": {"gallery": "apart"}})
+
+    assert enroll(path, InProcess(tmp_path / "node"), "--camera", "yard") == 0
+
+    said = capsys.readouterr().out
+    assert f"workers look for it in {tmp_path / 'site' / 'apart'} (scenes.yard.gallery)" in said
+    command = said.partition("'spade-stream ")[2].partition("'")[0].split()
+    assert cli.main([str(path) if word == "CONFIG" else word for word in command]) == 0
+    assert len(Gallery(tmp_path / "site" / "apart")) > 0
+
+
 # --- what a node is told
+
+
+def test_without_a_store_a_scene_with_a_folder_of_its_own_is_refused(tmp_path: Path) -> None:
+    runner = InProcess(tmp_path / "node", lost=["gate", "yard"])
+
+    with pytest.raises(UsageError, match=r"scenes\.gate\.gallery"):
+        enroll(site(tmp_path / "site", scenes={"gate": {"gallery": "apart"}}), runner)
+    assert runner.tasks == []
+    assert enroll(site(tmp_path / "site", scenes={"gate": {"gallery": "galleries/gate"}}), runner) == 1
+    assert len(runner.tasks) == 2
 
 
 def test_a_node_is_told_of_one_camera_and_of_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
