@@ -70,6 +70,15 @@ def test_where_all_is_watched_the_page_says_so_first(page: Page, site: Site) -> 
     expect(page.get_by_role("link", name="Cluster").locator(".count")).to_be_hidden()
 
 
+def test_what_the_control_complains_of_does_not_look_well_though_all_is_watched(page: Page, site: Site) -> None:
+    site.camera(BLIND, state="LIVE", reason="")
+    tell(site, problems=["worker oak:0 has 130% of its time given to cameras: it passes frames over"])
+    verdict = open_page(page, site)
+    expect(verdict).to_contain_text("All 3 cameras are watched.")
+    expect(verdict).to_contain_text("But not all is well")
+    expect(verdict).to_have_class(re.compile("warn"))
+
+
 def test_a_node_that_died_is_said_with_its_cameras_what_is_done_and_the_alerts_on_its_disk(
     page: Page, site: Site
 ) -> None:

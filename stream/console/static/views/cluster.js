@@ -85,7 +85,7 @@ const aboutText = ({ name, nodes, cameras, written }) => [
 ];
 
 /** @returns {[string, string, string]} kind, sentence, and what more there is to say */
-function verdictOf({ fresh, written, damaged, cameras, nodes, moves, troubles }) {
+function verdictOf({ fresh, written, damaged, cameras, nodes, moves, troubles, problems }) {
   const { all, ended, not_watched: blind } = cameras;
   if (damaged) return ["bad", "How the cluster is doing cannot be read.", damaged];
   if (!fresh)
@@ -104,7 +104,8 @@ function verdictOf({ fresh, written, damaged, cameras, nodes, moves, troubles })
     .join(" ");
   if (blind) return ["bad", `${blind} of ${counted(all, "camera")} ${blind === 1 ? "is" : "are"} not watched.`, more];
   const what = `${all === 1 ? "The camera is" : `All ${all.toLocaleString()} cameras are`} watched.`;
-  return [troubles ? "warn" : "good", what, more || (troubles ? "But not all is well, as is said below." : "")];
+  const isWell = !troubles && !problems.length;
+  return [isWell ? "good" : "warn", what, more || (isWell ? "" : "But not all is well, as is said below.")];
 }
 
 function verdict(cluster) {
