@@ -111,6 +111,7 @@ class Collector:
         self._retry_at = 0.0
         self._pause = FIRST_RETRY
         self._tell_at = clock()
+        self._noted: set[OutboxGap] = set()  # gaps that are in the file and the log
         self.lost: Counter[str] = Counter()  # messages that can never be stored: "pictures" of them, or by phase
 
     def run(self, stopping: Callable[[], bool], *, drain: float = DRAIN_FOR) -> None:
@@ -246,6 +247,9 @@ class Collector:
 
     def _note_gaps(self) -> None:
         for found in self._subscriber.gaps:
+            if found in self._noted:  # the file remembers the newest of an outbox only
+                continue
+            self._noted.add(found)
             if self._collected.lose(found.outbox, found.gap):
                 first, last = found.gap.first, found.gap.last
                 _log.error("outbox %s: alerts %d to %d are gone for good (its retention)", found.outbox, first, last)

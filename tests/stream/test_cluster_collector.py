@@ -13,13 +13,15 @@ import pytest
 from collect_fakes import DIRECTORY, KEY, Campus, a_campus, alert, wait_for
 from small_disk import SmallDisk
 
+from stream.cluster.collected import MAX_GAPS
 from stream.cluster.collector import LAST_RETRY, NAME, Collector, Files
 from stream.cluster.directory_watch import DirectoryWatch
 from stream.cluster.open_alerts import AWAY_FOR
-from stream.cluster.subscriber import ClusterSubscriber
+from stream.cluster.subscriber import ClusterSubscriber, OutboxGap
 from stream.errors import AlertRefused, OutboxError
 from stream.messages import Alert, Evidence, Phase
 from stream.outbox import Outbox
+from stream.subscriber import Gap
 
 
 @pytest.fixture
@@ -267,6 +269,17 @@ def test_a_gap_is_an_error_in_the_log_and_stays_known(run: Run, caplog: pytest.L
         until(collector, run.files.document.exists)
     [told] = json.loads(run.files.document.read_text())["outboxes"]
     assert (told["taken"], told["gaps"]) == (3, [[1, 2]])
+
+
+def test_of_more_gaps_than_are_remembered_each_is_an_error_once(
+    run: Run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gaps = tuple(OutboxGap("a", Gap(n, n)) for n in range(1, MAX_GAPS + 3))
+    monkeypatch.setattr(ClusterSubscriber, "gaps", gaps)
+    with run.collecting() as collector, caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            collector.tell()
+    assert caplog.text.count("are gone for good") == len(gaps)
 
 
 def test_a_collector_that_is_stopped_takes_what_is_committed_by_then(run: Run) -> None:
