@@ -85,7 +85,8 @@ def _stations(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Name, and what is wrong with it, of nodes, workers and outboxes."""
     for node in document.get("nodes", ()):
         if node.get("state") in _BAD:
-            yield node["name"], f"node {node['name']} is {node['state']}{_since(node)}{_because(node)}"
+            name = node["name"] or node["id"]  # one whose stations have never answered has told no name
+            yield name, f"node {name} is {node['state']}{_since(node)}{_because(node)}"
     for worker in document.get("workers", ()):
         if worker.get("state") in _BAD:
             yield worker["name"], f"worker {worker['name']} is {worker['state']}{_since(worker)}{_because(worker)}"

@@ -53,6 +53,7 @@ def test_it_is_as_old_as_the_document_so_that_a_control_that_hangs_shows() -> No
             {"nodes": [{"name": "node-a", "state": "GONE", "since": 60.0}]},
             "node node-a is GONE since 1970-01-01T00:01:00.000Z",
         ),
+        ({"nodes": [{"id": "3f9a2c", "name": "", "state": "GONE"}]}, "node 3f9a2c is GONE"),  # it never told its name
         ({"workers": [a_worker("SILENT")]}, "worker node-a:0 is SILENT"),
         (
             {"workers": [{**a_worker("DEGRADED"), "reason": "its disk is full"}]},
