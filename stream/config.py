@@ -206,7 +206,7 @@ def parse_config(text: str, *, where: str, base: Path, environment: Mapping[str,
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigError(where, [f"{place}{error.problem or error.context}"]) from None
+        raise ConfigError(where, [f"{place}{_unshown(error.problem or error.context or '')}"]) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(where, [f"is not YAML: {type(error).__name__}"]) from None
     return build_config(data, where=where, base=base, environment=environment)
@@ -276,6 +276,21 @@ class _UniqueKeys(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, AttributeError, OverflowError):  # a 30th of February; it shows the value
+            problem = f"no {node.tag.rpartition(':')[2]} that there is; put it in quotes if it is text"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+
+
+_OF_A_SIGN = re.compile(r"(undefined alias|constructor for the tag|undefined tag handle) .*", re.DOTALL)
+
+
+def _unshown(problem: str) -> str:
+    """What YAML says, without the text that it shows: a password without quotes may begin with ``*`` or ``!``."""
+    return _OF_A_SIGN.sub(r"\1; text that begins with * or ! must be in quotes", problem)
 
 
 def _problem(details: Any) -> str:

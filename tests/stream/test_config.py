@@ -290,6 +290,24 @@ def test_a_nested_key_that_stands_twice_is_refused_with_its_line(file: Path) -> 
     assert problems == ["line 4, column 5: duplicate key 'source'"]
 
 
+@pytest.mark.parametrize("value", [f"*{SECRET}", f"!{SECRET}", f"!{SECRET}!x"])
+def test_a_secret_that_begins_like_a_sign_of_yaml_is_not_shown(file: Path, value: str) -> None:
+    problems = problems_in_file(file, f"cameras: []\nsinks:\n  - password: {value}\n")
+
+    assert problems[0].startswith("line 3, column 15: ")
+    assert problems[0].endswith("text that begins with * or ! must be in quotes")
+    assert SECRET not in str(problems)
+
+
+@pytest.mark.parametrize("value", ["2024-02-30", "2024-01-01 25:00:00", f"!!int {SECRET}", f"!!bool {SECRET}", "0x_"])
+def test_a_value_that_yaml_takes_for_what_it_is_not_is_named_and_not_shown(file: Path, value: str) -> None:
+    problems = problems_in_file(file, f"cameras:\n  - recorded_at: {value}\n")
+
+    assert problems[0].startswith("line 2, column 18: no ")
+    assert problems[0].endswith("put it in quotes if it is text")
+    assert SECRET not in str(problems)
+
+
 def test_what_cameras_have_in_common_can_be_written_once(file: Path) -> None:
     file.write_text('cameras:\n  - &a {id: a, source: "rtsp://h/1", fps: 2}\n  - {<<: *a, id: b}\n')
 
