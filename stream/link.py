@@ -290,6 +290,6 @@ def _state_event(camera: str, meta: Mapping[str, Any]) -> StateEvent:
 
 def _drops(meta: Mapping[str, Any]) -> dict[str, int]:
     try:
-        return {str(k): int(v) for k, v in meta.get("drops", {}).items()}
-    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        return wire.decode_drops(meta.get("drops", {}))
+    except ValueError as error:
         raise WireError(f"END is not well formed: {error}") from None

@@ -652,6 +652,10 @@ MALFORMED = {
     ),
     "an end that lost a list": encode(Kind.END, {"camera": "gate", "drops": ["x"]}),
     "an end that lost many": signed(Kind.END, b'{"camera":"gate","drops":{"x":Infinity}}'),
+    "an end that lost more than there can be": encode(Kind.END, {"camera": "gate", "drops": {"x": 10**400}}),
+    "an end that lost less than nothing": encode(Kind.END, {"camera": "gate", "drops": {"x": -1}}),
+    "an end that lost half a letter": encode(Kind.END, {"camera": "gate", "drops": {"\ud800": 1}}),
+    "an end with a thousand reasons": encode(Kind.END, {"camera": "gate", "drops": {f"a.{n}": 1 for n in range(1000)}}),
 }
 
 
