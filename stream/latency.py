@@ -36,8 +36,8 @@ class Histogram:
         self._sum = 0.0
 
     def add(self, value: float) -> None:
-        """Counts a value. What is no number is counted above all bounds, and left out of the sum."""
-        if not math.isfinite(value):
+        """Counts a value. What is no number, or makes the sum none, is counted above all bounds and left out of it."""
+        if not math.isfinite(self._sum + value):  # the sum is told in JSON, which has no infinity
             self._counts[-1] += 1
             return
         self._counts[bisect_left(self._bounds, value)] += 1

@@ -44,6 +44,16 @@ def test_what_is_no_number_spoils_no_sum_and_does_not_count_as_low() -> None:
     assert histogram.to_json() == {"le": [1.0], "counts": [1, 2], "sum": 0.5, "count": 3}
 
 
+def test_a_reader_whose_clock_is_beyond_belief_adds_up_to_no_sum_beyond_numbers() -> None:
+    histogram = Histogram((1.0,))
+    for _ in range(3):
+        histogram.add(1.7e308)
+
+    told = histogram.to_json()
+    assert told["count"] == 3
+    json.dumps(told, allow_nan=False)  # as the feed tells the status of all cameras
+
+
 def test_the_bounds_rise_and_alerts_begin_at_one_of_them() -> None:
     for bounds in (SECONDS, STRENGTHS):
         assert list(bounds) == sorted(set(bounds))
