@@ -263,7 +263,8 @@ def decode_alert(envelope: Envelope) -> tuple[Alert, Evidence]:
 
 def _date(meta: Mapping[str, Any], name: str) -> float:
     seconds = number(meta, name)
-    iso_time(seconds)  # raises for what is no date (the year 10,000), before somebody deep in the worker does
+    for day in (-86_400.0, 86_400.0):
+        iso_time(seconds + day)  # raises for what is no date in some time zone, before the worker does
     return seconds
 
 

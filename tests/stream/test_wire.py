@@ -231,6 +231,8 @@ def set_to(field: str, value: Any) -> Callable[[dict[str, Any]], Any]:
         set_to("seq", -1),
         set_to("seq", 1 << 63),
         set_to("frame_time", 1e12),
+        set_to("frame_time", 253_402_300_799.0),  # a date in UTC, and none in Tokyo
+        set_to("frame_time", -62_135_596_800.0),  # a date in UTC, and none in New York
         set_to("frame_time", "now"),
         set_to("media_time", None),
         set_to("captured_mono", True),
