@@ -19,6 +19,7 @@ from stream.errors import StreamError
 from stream.health import STALE_AFTER, write_status
 from stream.messages import iso_time
 from stream.notify import Notifier
+from stream.redact import redact_text
 from stream.reload import WORKER, Plan, plan
 from stream.run_folder import RunFolder
 from stream.supervisor import Change, Phase, Supervisor
@@ -120,9 +121,11 @@ class Station:
             steps = plan(self._in_force.config, wanted.config)
             self._folder.keep_config(text)
         except Exception as error:  # whatever is wrong with the new one, the run goes on as it is
+            why = str(error) or type(error).__name__
             if not isinstance(error, StreamError):
                 log.debug("why it is not reloaded", exc_info=True)
-            self._refuse(str(error) or type(error).__name__)
+                why = redact_text(why)  # another's words, which status and console show
+            self._refuse(why)
             return
         self._before, self._plan = self._in_force, steps
         self._take(supervisor, wanted, steps)

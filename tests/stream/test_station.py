@@ -172,6 +172,17 @@ def test_a_bug_in_the_loading_does_not_end_the_run(site: Site, monkeypatch: pyte
     assert "ZeroDivisionError" in site.said[0]
 
 
+def test_what_a_library_says_of_the_new_one_shows_no_password(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(old: Config, new: Config) -> None:
+        raise RuntimeError("no answer from rtsp://admin:hunter2@cam/1")
+
+    monkeypatch.setattr("stream.station.plan", fails)
+    site.reload(TWO)
+
+    assert "no answer from rtsp://***@cam/1" in site.said[0]
+    assert "hunter2" not in site.said[0]
+
+
 def test_a_disk_that_is_full_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device")
