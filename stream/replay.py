@@ -62,9 +62,14 @@ def run_replay(options: ReplayOptions, *, stopping: Callable[[], bool]) -> int:
 
     Raises:
         SourceNotFound, GalleryError: there is nothing to replay, or nothing to compare with.
-        UsageError: the source has no end, or OUT holds something else.
+        UsageError: the source has no end, there is no such file of weights, or OUT holds something else.
+        BackboneError, InputError: there is no such device.
     """
     check_source(options.source)
+    if options.weights is not None and not options.weights.is_file():
+        raise UsageError(f"--weights {options.weights}: there is no such file")
+    from stream.engine import runtime_of  # loads torch
+
     gallery = Gallery(options.gallery)
     for _ in gallery.verify():
         pass
@@ -74,6 +79,7 @@ def run_replay(options: ReplayOptions, *, stopping: Callable[[], bool]) -> int:
         camera = config.camera(CAMERA)
         if is_endless(camera):
             raise UsageError(f"{describe_source(options.source)} has no end: use 'spade-stream run' for live sources")
+        runtime_of(config)  # a worker that finds no device is started again and again, for minutes
         prepare_folder(options.out, marker="replay.yaml")
         path = options.out / "replay.yaml"
         path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")

@@ -7,10 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gallery_files
 import pytest
 import yaml
 
-from spade_core.errors import GalleryMismatch, GalleryNotFound
+from spade_core.errors import BackboneError, GalleryMismatch, GalleryNotFound, InputError
 from spade_core.preprocess import Preprocess
 from stream import replay
 from stream.config import build_config, load_config
@@ -215,6 +216,29 @@ def test_a_source_that_is_not_there_is_refused_before_anything_is_touched(tmp_pa
 def test_a_gallery_that_is_not_there_is_refused_before_anything_is_touched(tmp_path: Path):
     with pytest.raises(GalleryNotFound):
         run_replay(ReplayOptions("campus:", tmp_path / "gallery", tmp_path / "out"), stopping=lambda: False)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ({"weights": Path("none.pth")}, UsageError, r"--weights none\.pth: there is no such file"),
+        ({"device": "gpu"}, InputError, "device is 'gpu'"),
+        ({"device": "cuda:99"}, BackboneError, "device is 'cuda:99'"),
+    ],
+)
+def test_what_no_worker_could_ever_start_with_is_refused_before_anything_is_touched(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, Any],
+    error: type[Exception],
+    words: str,
+):
+    gallery_files.build(tmp_path / "gallery")
+    monkeypatch.setattr(replay, "method_settings", lambda gallery, *, weights, device: {"backbone": {"device": device}})
+    options = ReplayOptions("campus:", tmp_path / "gallery", tmp_path / "out", seconds=1.0, **given)
+    with pytest.raises(error, match=words):
+        run_replay(options, stopping=lambda: False)
     assert not (tmp_path / "out").exists()
 
 
