@@ -59,6 +59,8 @@ def check(arguments: argparse.Namespace, stop: StopSignal) -> int:
         print(f"  the backbone runs in {runtime_of(config)}")
     except SpadeError as error:
         problems.append(f"backbone: {error}")
+    if config.backbone.weights is not None and not config.backbone.weights.is_file():
+        problems.append(f"backbone.weights: {config.backbone.weights}: there is no such file")
     for index, camera in enumerate(config.cameras):
         rate = "every frame" if camera.fps is None else f"{camera.fps:g} frames/s"
         print(f"  {camera.id}: {describe_source(camera.source)}, {programs.mode_of(camera)}, {rate}")

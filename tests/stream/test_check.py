@@ -119,6 +119,12 @@ def test_a_device_that_is_not_there_is_a_problem_of_the_configuration(tmp_path: 
         commands.check(argparse.Namespace(config=path), lambda: False)
 
 
+def test_weights_that_are_not_there_are_a_problem_of_the_configuration(tmp_path: Path) -> None:
+    path = site_with(tmp_path, weights="none.pth")
+    with pytest.raises(ConfigError, match=r"backbone\.weights: .*none\.pth: there is no such file"):
+        commands.check(argparse.Namespace(config=path), lambda: False)
+
+
 def test_the_configured_runtime_is_what_the_backbone_gets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # OpenVINO is not installed
     config = load_config(site_with(tmp_path, runtime="torch", device="cpu"), {})
