@@ -9,6 +9,7 @@ from typing import Any
 
 from stream.bench import commands
 from stream.cli_arguments import add_command, count, names, rate, seconds, sequence_number
+from stream.messages import MAX_FRAME_SIDE
 
 
 def add_bench(groups: Any) -> None:
@@ -218,4 +219,6 @@ def _picture(text: str) -> tuple[int, int]:
     width, _, height = text.partition("x")
     if not (width.isdecimal() and height.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r}: must be WIDTHxHEIGHT in pixels, as 640x360")
+    if not (0 < int(width) <= MAX_FRAME_SIDE and 0 < int(height) <= MAX_FRAME_SIDE):
+        raise argparse.ArgumentTypeError(f"{text!r}: each side must be 1 to {MAX_FRAME_SIDE} pixels")
     return int(width), int(height)

@@ -191,6 +191,8 @@ def test_the_command_compares_two_files(tmp_path: Path, capsys: pytest.CaptureFi
     [
         ["--picture", "640"],
         ["--picture", "ax360"],
+        ["--picture", "0x360"],
+        ["--picture", "640x16385"],
         ["--cameras", ","],
         ["--cameras", "4,0"],
         ["--fps", "0"],
