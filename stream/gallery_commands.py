@@ -148,7 +148,7 @@ def add(arguments: argparse.Namespace, stop: StopSignal) -> int:
     return 0
 
 
-_RESTART = "a worker that runs takes it up when it is started again"
+_RESTART = "a worker that runs takes it up when it is reloaded (SIGHUP) or started again"
 
 
 def now() -> str:
