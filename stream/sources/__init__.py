@@ -99,8 +99,13 @@ def check_source(spec: str) -> None:
 
     Raises:
         SourceNotFound: as :func:`open_source`, as far as it can be known from the text and the names on the disk.
+        UsageError: a synthetic scene cannot be as it is asked for.
     """
     parsed = _parse(spec)
+    if parsed.kind is _Kind.CAMPUS:
+        from stream.sources.campus import CampusOptions
+
+        CampusOptions.from_query(dict(parse_qsl(parsed.value, keep_blank_values=True))).script()
     if parsed.kind in (_Kind.PATH, _Kind.LOOP):
         _existing(parsed)
 

@@ -455,3 +455,12 @@ def test_a_spec_without_a_source_says_what_is_wrong(spec: str, message: str, act
     with pytest.raises(SourceNotFound, match=message) as caught:
         action(spec)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("action", [open_source, check_source])
+@pytest.mark.parametrize("query", ["every=15", "colour=red", "events=test&duration=3"])
+def test_a_synthetic_scene_that_cannot_be_is_refused_before_it_is_opened(
+    action: Callable[[str], object], query: str
+) -> None:
+    with pytest.raises(UsageError):
+        action(f"campus:?{query}")
