@@ -12,7 +12,7 @@ SECONDS ?= 60
 FUZZ_ARGS ?=
 # Which build of faiss: cpu or gpu. The two exclude each other, so one environment holds one of them.
 ACCEL ?= $(if $(shell nvidia-smi -L 2>/dev/null),gpu,cpu)
-# Of 'make test' and 'make fast': how many files of tests run at a time (0: none beside another, for a debugger).
+# Of 'make test' and 'make fast': how many files of tests run at a time (1: none beside another, for a debugger).
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ "$$n" -lt 4 ] && echo $$n || echo 4)
 # More words for pip (an index of your own, ...) and for pytest (-k NAME, -x, ...).
 PIP_ARGS ?=
@@ -26,7 +26,7 @@ endif
 
 BIN := $(VENV)/bin
 # A file's tests stay together, since they share what took long to make; files begin in the order of the tests, fast ones first.
-PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+PARALLEL := $(if $(filter 0 1,$(JOBS)),,-n $(JOBS) --dist loadfile --no-loadscope-reorder)
 STAMP := $(VENV)/.installed-$(ACCEL)
 
 .DEFAULT_GOAL := help

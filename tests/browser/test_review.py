@@ -82,15 +82,15 @@ def test_an_alert_that_belongs_to_the_list_again_comes_to_its_place(page: Page, 
 
 def test_an_alert_that_comes_while_the_list_is_asked_for_is_in_it(page: Page, site: Site) -> None:
     site.alert(1, ago=600)
-
-    def late(route: Any) -> None:
-        answer = route.fetch()
-        site.alert(2, camera="quad")  # after the answer was made, and before it arrives
-        page.wait_for_timeout(300)
-        route.fulfill(response=answer)
-
-    page.route(re.compile(r"/api/v1/alerts\?.*limit=50"), late, times=1)
+    held: list[tuple[Any, Any]] = []
+    page.route(re.compile(r"/api/v1/alerts\?.*limit=50"), lambda route: held.append((route, route.fetch())), times=1)
     page.goto(f"{site.base}/#/alerts")
+    while not held:
+        page.wait_for_timeout(20)
+    site.alert(2, camera="quad")  # after the answer was made, and before it arrives
+    page.wait_for_timeout(300)
+    route, answer = held[0]
+    route.fulfill(response=answer)
     expect(page.locator(".alert-row")).to_have_count(2)
 
 
@@ -315,6 +315,24 @@ def test_the_list_of_jobs_shows_one_that_vanished_with_its_console_as_failed(pag
     site.cut()
     expect(row).to_contain_text("Failed")
     expect(row).to_contain_text("The console was started again; the job has ended")
+
+
+def test_a_stream_that_breaks_before_the_one_after_it_has_begun_leaves_nothing_stale(page: Page, site: Site) -> None:
+    held: list[Any] = []
+    # Without live views: the one of the page after the wall.
+    page.route(re.compile(r"/api/v1/stream\?$"), lambda route: held.append(route))
+    jobs = [{**JOB, "state": "running", "result": None}]
+    page.route("**/api/v1/jobs", lambda route: route.fulfill(json={"jobs": jobs}))
+    page.goto(f"{site.base}/#/jobs")
+    row = page.locator(".job")
+    expect(row).to_contain_text("Running")
+    jobs.clear()
+    site.cut()
+    while site.parts.hub._all() or not held:
+        page.wait_for_timeout(50)
+    page.wait_for_timeout(200)  # for the browser to see that the stream of the wall has ended
+    held.pop(0).continue_()
+    expect(row).to_contain_text("Failed")
 
 
 def test_the_clip_plays(page: Page, site: Site) -> None:

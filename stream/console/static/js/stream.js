@@ -133,7 +133,10 @@ class Stream extends EventTarget {
   #broken(source) {
     source.close();
     this.#open.delete(source);
-    if (source === this.#heard) this.#heard = null;
+    if (source === this.#heard) {
+      this.#heard = null;
+      this.#deafSince ||= Date.now(); // the newest has not begun yet: what happens until then is missed
+    }
     if (source !== this.#source) return;
     this.#lose();
   }

@@ -61,7 +61,7 @@ class AlertList {
     this.#asking += 1;
     const answer = await this.#page(null, limit).catch((error) => this.#failed(error));
     this.#asking -= 1;
-    if (!answer || turn !== this.#loads) return;
+    if (!answer || turn !== this.#loads) return this.#settle();
     const known = new Set(answer.alerts.map((alert) => alert.alert_id));
     for (const [id, alert] of this.#waiting) if (known.has(id) || !belongs(alert, words)) this.#waiting.delete(id);
     this.#tellNews();
@@ -72,7 +72,12 @@ class AlertList {
     );
     if (focused) this.#row(focused)?.firstElementChild.focus({ preventScroll: true });
     this.#after(answer);
-    if (!this.#isRead()) this.takeIn();
+    this.#settle();
+  }
+
+  /** Takes in what came while an answer was on its way, when it was the last one. */
+  #settle() {
+    if (!this.#asking && !this.#isRead()) this.takeIn();
   }
 
   /** Shows as much as before, as it is now. @param {Record<string, string>} words */
