@@ -60,7 +60,7 @@ def test_a_complete_file_misses_nothing(videos: Path, name: str) -> None:
     assert missing_bytes(videos / name) == 0
 
 
-@pytest.mark.parametrize("name", set(FORMATS) - {"h264.mp4", "mpeg4.mov"})
+@pytest.mark.parametrize("name", sorted(FORMATS.keys() - {"h264.mp4", "mpeg4.mov"}))
 @pytest.mark.parametrize("keep", [0.4, 0.7, 0.9])
 def test_a_file_cut_short_gives_what_is_there_and_then_says_so(
     videos: Path, tmp_path: Path, name: str, keep: float
