@@ -79,6 +79,7 @@ class WorkerStation:
         self._order_lock = threading.Lock()  # of nothing but that
         self._orders, self._gpus = WorkerOrders(0), gpus
         self._leaving = self._left = False
+        self._counted = False  # its outbox was looked at since its worker ended
         self._cached: tuple[str, ...] = ()
         self._free_since: dict[Path, float] = {}  # of other workers' state folders, by the monotonic clock
         self._look_due = 0.0
@@ -144,7 +145,9 @@ class WorkerStation:
         given_up = (self._score.problem, self._feeds.problem)
         slow = worker_words.misses_its_gpu(status) if self._gpus else ""
         problems = list(filter(None, [self._files.problem, slow, *parts.shelf.problems.values(), *given_up]))
-        state, reason = worker_words.state_of(status, processes, leaving=leaving, problems=problems)
+        state, reason = worker_words.state_of(
+            status, processes, leaving=leaving, problems=problems, counted=self._counted
+        )
         at_work = state in (StationState.RUNNING, StationState.DEGRADED) and status is not None
         return WorkerReport(
             worker=self.name,
@@ -183,14 +186,16 @@ class WorkerStation:
             self._score.change(())
         self._files.take(self._orders, self._parts.user)
         now = self._monotonic()
-        if now >= self._look_due:
+        if now >= self._look_due or (self._ended and not self._counted):
             self._look_due = now + LOOK_EVERY
             self._look(now)
 
     def _look(self, now: float) -> None:
         if replaced := self._parts.renew_outboxes():
             self._go_on(replaced, tell=False)
+        ended = self._ended  # before its outbox is looked at
         self._parts.shelf.look()
+        self._counted = ended
         self._cached = tuple(sorted(self._galleries.cached()))
         status = worker_words.own_status(self._parts.config.status, self._score.report().get(WORKER))
         self._files.distrust(worker_words.damaged(status))
@@ -199,6 +204,11 @@ class WorkerStation:
             self._go_on(moved, tell=False)
         if self._serves_left_over and self._parts.shelf.keep(self._left_over(now), own=self._folder.path):
             self._feeds.change(self._parts.feeds())
+
+    @property
+    def _ended(self) -> bool:
+        """Its worker was told to end, and has."""
+        return self._left and self._score.report().get(WORKER, {}).get("pid") is None
 
     def _left_over(self, now: float) -> list[Path]:
         """State folders that have been nobody's for a while."""

@@ -34,6 +34,7 @@ def state_of(
     *,
     leaving: bool,
     problems: Sequence[str],
+    counted: bool = True,
 ) -> tuple[StationState, str]:
     """State and reason of a worker.
 
@@ -42,9 +43,10 @@ def state_of(
         processes: how each is doing.
         leaving: it was told to end.
         problems: of its station.
+        counted: what its outbox holds was looked at since it ended.
     """
     if leaving:
-        still = processes.get(WORKER, {}).get("pid") is not None
+        still = processes.get(WORKER, {}).get("pid") is not None or not counted
         return StationState.LEAVING, "its last frames are scored and committed" if still else ""
     worker = dict(status["worker"]) if status else {}
     if worker.get("state") not in _AT_WORK:
