@@ -94,6 +94,22 @@ def test_an_alert_that_comes_while_the_list_is_asked_for_is_in_it(page: Page, si
     expect(page.locator(".alert-row")).to_have_count(2)
 
 
+def test_an_old_alert_that_is_told_of_while_the_list_is_asked_for_waits_for_its_page(page: Page, site: Site) -> None:
+    for number in range(51):
+        site.alert(number, ago=1000 + number)
+    held: list[tuple[Any, Any]] = []
+    page.route(re.compile(r"/api/v1/alerts\?.*limit=50"), lambda route: held.append((route, route.fetch())), times=1)
+    page.goto(f"{site.base}/#/alerts")
+    while not held:
+        page.wait_for_timeout(20)
+    site.alert(60, ago=5000)
+    page.wait_for_timeout(300)
+    route, answer = held[0]
+    route.fulfill(response=answer)
+    expect(page.get_by_role("button", name="Show older")).to_be_visible()
+    expect(page.locator(".alert-row")).to_have_count(50)
+
+
 def test_filters_stand_in_the_address_and_an_empty_list_says_so(page: Page, site: Site) -> None:
     site.alert(1)
     page.goto(f"{site.base}/#/alerts")
@@ -305,34 +321,35 @@ def test_a_job_that_vanished_with_its_console_counts_as_failed(page: Page, site:
     complaints.clear()  # the browser itself notes the answer 404
 
 
-def test_the_list_of_jobs_shows_one_that_vanished_with_its_console_as_failed(page: Page, site: Site) -> None:
+def a_running_job(page: Page, site: Site) -> list[dict[str, Any]]:
+    """Shows the page of jobs with one that runs. Returns what the server says there is; a test may change that."""
     jobs = [{**JOB, "state": "running", "result": None}]
     page.route("**/api/v1/jobs", lambda route: route.fulfill(json={"jobs": jobs}))
     page.goto(f"{site.base}/#/jobs")
-    row = page.locator(".job")
-    expect(row).to_contain_text("Running")
+    expect(page.locator(".job")).to_contain_text("Running")
+    return jobs
+
+
+def test_the_list_of_jobs_shows_one_that_vanished_with_its_console_as_failed(page: Page, site: Site) -> None:
+    jobs = a_running_job(page, site)
     jobs.clear()
     site.cut()
-    expect(row).to_contain_text("Failed")
-    expect(row).to_contain_text("The console was started again; the job has ended")
+    expect(page.locator(".job")).to_contain_text("Failed")
+    expect(page.locator(".job")).to_contain_text("The console was started again; the job has ended")
 
 
 def test_a_stream_that_breaks_before_the_one_after_it_has_begun_leaves_nothing_stale(page: Page, site: Site) -> None:
     held: list[Any] = []
     # Without live views: the one of the page after the wall.
     page.route(re.compile(r"/api/v1/stream\?$"), lambda route: held.append(route))
-    jobs = [{**JOB, "state": "running", "result": None}]
-    page.route("**/api/v1/jobs", lambda route: route.fulfill(json={"jobs": jobs}))
-    page.goto(f"{site.base}/#/jobs")
-    row = page.locator(".job")
-    expect(row).to_contain_text("Running")
+    jobs = a_running_job(page, site)
     jobs.clear()
     site.cut()
     while site.parts.hub._all() or not held:
         page.wait_for_timeout(50)
     page.wait_for_timeout(200)  # for the browser to see that the stream of the wall has ended
     held.pop(0).continue_()
-    expect(row).to_contain_text("Failed")
+    expect(page.locator(".job")).to_contain_text("Failed")
 
 
 def test_the_clip_plays(page: Page, site: Site) -> None:

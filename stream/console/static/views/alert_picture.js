@@ -153,7 +153,7 @@ export class AlertPicture {
   choosable(onChange) {
     this.regions.choosable(onChange);
     if (onChange) this.mode("view");
-    if (!onChange) this.more(this.#alert); // what was held back
+    else this.more(this.#alert); // what was held back
     this.#show();
   }
 }

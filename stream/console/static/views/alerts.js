@@ -63,8 +63,6 @@ class AlertList {
     this.#asking -= 1;
     if (!answer || turn !== this.#loads) return this.#settle();
     const known = new Set(answer.alerts.map((alert) => alert.alert_id));
-    for (const [id, alert] of this.#waiting) if (known.has(id) || !belongs(alert, words)) this.#waiting.delete(id);
-    this.#tellNews();
     const focused = this.node.querySelector(".alert-row > a:focus")?.parentElement.dataset.id;
     replace(
       this.node,
@@ -72,6 +70,10 @@ class AlertList {
     );
     if (focused) this.#row(focused)?.firstElementChild.focus({ preventScroll: true });
     this.#after(answer);
+    for (const [id, alert] of this.#waiting) {
+      if (known.has(id) || !belongs(alert, words) || this.#isBeyond(alert)) this.#waiting.delete(id);
+    }
+    this.#tellNews();
     this.#settle();
   }
 
