@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from console_fakes import a_config, an_alert, built, caught_up, commit
 from feed_fakes import PATIENCE_S, Place, a_place
 
+from stream.config import Config
 from stream.console.events import Hub
 from stream.console.follower import Follower
 from stream.console.records import Action, ReviewConflict, Seen, Wanted
@@ -33,6 +35,13 @@ def numbered(seq: int, number: int, phase: Phase = Phase.START, *, at: float = 1
     from dataclasses import replace
 
     return replace(an_alert(number, phase, at=at, strength=strength), seq=seq, snapshot="a.jpg")
+
+
+def commit_all(config: Config, numbers: Iterable[int]) -> None:
+    """Commits these alerts, while the console does not run."""
+    with Outbox(config.outbox, config.evidence) as outbox:
+        for number in numbers:
+            commit(outbox, number, at=100.0 * number)
 
 
 def test_messages_of_one_alert_become_one_row(store: Store) -> None:
@@ -193,9 +202,7 @@ def test_a_file_that_is_something_else_is_refused_by_name(tmp_path: Path) -> Non
 
 def test_what_was_committed_before_is_read_from_the_outbox(tmp_path: Path) -> None:
     config = a_config(tmp_path)
-    with Outbox(config.outbox, config.evidence) as outbox:
-        for number in range(1, 4):
-            commit(outbox, number, at=100.0 * number)
+    commit_all(config, range(1, 4))
     with built(config) as parts:
         caught_up(config, parts)
         assert parts.store.place() == 9
@@ -232,17 +239,13 @@ def test_an_outbox_that_was_put_back_does_not_stop_the_console(tmp_path: Path) -
 @pytest.mark.parametrize("fresh", [1, 5], ids=["a shorter one", "a longer one"])
 def test_all_alerts_of_an_outbox_that_took_the_place_of_another_are_shown(tmp_path: Path, fresh: int) -> None:
     config = a_config(tmp_path)
-    with Outbox(config.outbox, config.evidence) as outbox:
-        for number in range(1, 4):
-            commit(outbox, number, at=100.0 * number)
+    commit_all(config, range(1, 4))
     with built(config) as parts:
         caught_up(config, parts)
     for path in config.outbox.parent.glob(f"{config.outbox.name}*"):
         path.unlink()
     numbers = range(11, 11 + fresh)
-    with Outbox(config.outbox, config.evidence) as outbox:
-        for number in numbers:
-            commit(outbox, number, at=100.0 * number)
+    commit_all(config, numbers)
     with built(config) as parts:
         caught_up(config, parts)
         found = parts.store.alerts(Wanted(), limit=99)
